@@ -1,0 +1,151 @@
+"""Attention: fused QKV, rotary embedding, paged cache, flash attention, row-parallel output (tech report 2.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import ttnn
+
+from ttfamily.core.ccl import reducer
+from ttfamily.core.heads import arrange
+from ttfamily.core.kv_cache import LayerCache
+from ttfamily.core.linear import Linear
+from ttfamily.core.precision import ttnn_dtype
+from ttfamily.core.rope import interleave
+
+if TYPE_CHECKING:
+    from ttfamily.core.heads import Source
+    from ttfamily.core.plan import Plan
+    from ttfamily.core.steps import DecodeStep, PrefillChunk
+    from ttfamily.core.weights import Weights
+
+# B users, S tokens, D hidden_size; H query heads, K key/value heads on one device, E head_dim (padded)
+
+HEIGHT_SHARDED = ttnn.MemoryConfig(ttnn.TensorMemoryLayout.HEIGHT_SHARDED, ttnn.BufferType.L1)
+
+
+class Attention:
+    """Grouped-query attention over the paged cache, heads cut over the devices."""
+
+    def __init__(self, plan: Plan, weights: Weights, layer: int) -> None:
+        spec, heads, programs = plan.spec.attention, plan.heads, plan.programs
+        hidden, size = plan.spec.hidden_size, spec.head_dim
+        wide, narrow = spec.num_attention_heads * size, spec.num_key_value_heads * size
+        qkv = weights.take(
+            "layer.attention.qkv", ((wide, hidden), (narrow, hidden), (narrow, hidden)), layer, bias=spec.qkv_bias
+        )
+        out = weights.take("layer.attention.out", ((hidden, wide),), layer, bias=spec.out_bias)
+        self.heads = {"num_heads": heads.query_per_device, "num_kv_heads": heads.key_value_per_device}
+        cores = heads.query_per_device if heads.query_per_device in programs.core_counts() else None
+        self.qkv = Linear(
+            plan,
+            f"layer {layer} attention.qkv",
+            _fuse(plan, qkv.weight),
+            None if qkv.bias is None else _fuse(plan, qkv.bias),
+            "column",
+            plan.precision.qkv,
+        )
+        self.out = Linear(
+            plan,
+            f"layer {layer} attention.out",
+            arrange(out.weight[0].T, heads.query, size, plan.head_dim).T,
+            out.bias and out.bias[0],
+            "row",
+            plan.precision.out,
+            cores_in=cores,
+        )
+        self.cache = LayerCache(plan)
+        self.cache_dtype = ttnn_dtype(plan.precision.kv_cache)
+        self.scale = spec.scale
+        self.users = plan.max_batch_size
+        local = heads.query_per_device * plan.head_dim
+        self.decode_context = programs.user_sharded(self.users, heads.query_per_device, plan.head_dim)
+        self.decode_merged = programs.width_sharded(local, cores or programs.cores_of(local))
+        self.decode_flash = programs.attention(32, plan.pages * 32)
+        self.prefill_flash = {length: programs.attention(length, length) for length in plan.prefill_lengths}
+        self.decode_reduce = reducer(plan.mesh, programs.width_sharded(hidden, programs.cores_of(hidden)))
+        self.prefill_reduce = reducer(plan.mesh, ttnn.DRAM_MEMORY_CONFIG)
+
+    def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
+        """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1; writes every user's key and value."""
+        fused = self.qkv.decode(x)  # [1, 1, B, (H + 2K) E]
+        q, k, v = ttnn.experimental.nlp_create_qkv_heads_decode(fused, **self.heads, memory_config=HEIGHT_SHARDED)
+        ttnn.deallocate(fused)
+        query = self._rotate(q, step.rotation, decode=True)  # [1, B, H, E]  L1, a core a user
+        key = self._rotate(k, step.rotation, decode=True)  # [1, B, K, E]
+        where = {"update_idxs_tensor": step.positions, "page_table": step.page_table}
+        ttnn.experimental.paged_update_cache(self.cache.keys, key, **where)
+        ttnn.experimental.paged_update_cache(self.cache.values, v, **where)
+        ttnn.deallocate(key), ttnn.deallocate(v)
+        context = ttnn.transformer.paged_scaled_dot_product_attention_decode(
+            query,
+            self.cache.keys,
+            self.cache.values,
+            cur_pos_tensor=step.positions,
+            page_table_tensor=step.page_table,
+            scale=self.scale,
+            program_config=self.decode_flash,
+            memory_config=ttnn.L1_MEMORY_CONFIG,
+        )  # [1, B, H, E]
+        ttnn.deallocate(query)
+        by_user = ttnn.to_memory_config(context, self.decode_context)
+        merged = ttnn.experimental.nlp_concat_heads_decode(by_user, num_heads=self.heads["num_heads"])  # [1, 1, 32, H E]
+        ttnn.deallocate(by_user)
+        width = merged.shape[3]
+        rows = ttnn.reshape(merged, (1, 1, self.users, width), (1, 1, 32, width))  # [1, 1, B, H E]  the same buffer
+        partial = self.out.decode(ttnn.to_memory_config(rows, self.decode_merged))  # [1, 1, B, D]  partial sums
+        ttnn.deallocate(merged)
+        return self.decode_reduce(partial)  # one collective
+
+    def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
+        """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM; writes the chunk's keys and values to the slot's pages."""
+        fused = self.qkv.prefill(x)  # [1, 1, S, (H + 2K) E]
+        q, k, v = ttnn.experimental.nlp_create_qkv_heads(fused, **self.heads, transpose_k_heads=False)
+        ttnn.deallocate(fused)
+        query = self._rotate(q, chunk.rotation, decode=False)  # [1, H, S, E]
+        key = self._rotate(k, chunk.rotation, decode=False)  # [1, K, S, E]
+        self._fill(self.cache.keys, key, chunk)
+        self._fill(self.cache.values, v, chunk)
+        context = self._attend(query, key, v, chunk)  # [1, H, S, E]
+        for tensor in (query, key, v):
+            ttnn.deallocate(tensor)
+        merged = ttnn.experimental.nlp_concat_heads(context)  # [1, 1, S, H E]
+        ttnn.deallocate(context)
+        partial = self.out.prefill(merged)  # [1, 1, S, D]  partial sums
+        ttnn.deallocate(merged)
+        return self.prefill_reduce(partial)  # one collective
+
+    def _attend(self, query: ttnn.Tensor, key: ttnn.Tensor, value: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
+        """Attend within the first chunk; a later one also sees what the cache has of the chunks before it."""
+        arguments = {"scale": self.scale, "program_config": self.prefill_flash[chunk.length]}
+        if chunk.start == 0:
+            return ttnn.transformer.scaled_dot_product_attention(query, key, value, is_causal=True, **arguments)
+        return ttnn.transformer.chunked_scaled_dot_product_attention(
+            query, self.cache.keys, self.cache.values, chunk.read_pages, chunk.start, **arguments
+        )
+
+    def _fill(self, cache: ttnn.Tensor, x: ttnn.Tensor, chunk: PrefillChunk) -> None:
+        stored = ttnn.typecast(x, self.cache_dtype)  # paged_fill_cache copies tiles as they are
+        ttnn.experimental.paged_fill_cache(cache, stored, chunk.fill_pages, batch_idx=0)
+        ttnn.deallocate(stored)
+
+    @staticmethod
+    def _rotate(x: ttnn.Tensor, rotation: object, *, decode: bool) -> ttnn.Tensor:
+        turned = ttnn.experimental.rotary_embedding_llama(
+            x, rotation.cos, rotation.sin, rotation.swap, is_decode_mode=decode
+        )
+        ttnn.deallocate(x)
+        return turned
+
+
+def _fuse(plan: Plan, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Put the rows of q, k and v, ``[heads * head_dim, ...]`` each, behind one another device by device."""
+    spec, heads = plan.spec.attention, plan.heads
+
+    def placed(part: torch.Tensor, source: Source) -> torch.Tensor:
+        return arrange(part, source, spec.head_dim, plan.head_dim).unflatten(0, (heads.num_devices, -1))
+
+    q, k = (interleave(part, spec.head_dim, plan.spec.rope.rotary_dim) for part in parts[:2])
+    fused = [placed(q, heads.query), placed(k, heads.key_value), placed(parts[2], heads.key_value)]
+    return torch.cat(fused, 1).flatten(0, 1)

@@ -1,0 +1,87 @@
+"""The paged key/value cache: blocks on the device, their owners on the host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import ttnn
+
+from ttfamily.core.plan import BLOCK_SIZE
+from ttfamily.core.precision import ttnn_dtype
+from ttfamily.errors import RequestError
+
+if TYPE_CHECKING:
+    from ttfamily.core.plan import Plan
+
+UNOWNED = -1  # the kernels write nothing to such a page
+
+
+class LayerCache:
+    """Keys and values of one layer, each ``[blocks, key/value heads per device, 32, head_dim]``, zeroed.
+
+    They start as zeros because flash decode masks with an addition: what lies behind a user's
+    position must at least be finite.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        shape = [plan.num_blocks, plan.heads.key_value_per_device, BLOCK_SIZE, plan.head_dim]
+        self.keys, self.values = (
+            ttnn.zeros(
+                shape,
+                dtype=ttnn_dtype(plan.precision.kv_cache),
+                layout=ttnn.TILE_LAYOUT,
+                device=plan.mesh.device,
+                memory_config=ttnn.DRAM_MEMORY_CONFIG,
+            )
+            for _ in range(2)
+        )
+
+
+class PageTable:
+    """Which blocks belong to which slot, in the order of their tokens.
+
+    :param slots: how many users there can be.
+    :param pages: the most blocks one user can have.
+    :param blocks: how many blocks there are in all.
+    """
+
+    def __init__(self, slots: int, pages: int, blocks: int) -> None:
+        self.table = torch.full((slots, pages), UNOWNED, dtype=torch.int32)
+        self._owned: list[list[int]] = [[] for _ in range(slots)]
+        self._free = list(range(blocks - 1, -1, -1))
+        self.changed = True
+
+    def reserve(self, slot: int, tokens: int) -> None:
+        """Give ``slot`` the blocks that ``tokens`` tokens need, beside those it has.
+
+        :raises RequestError: if there are not enough; the slot then has what it had.
+        """
+        missing = -(-tokens // BLOCK_SIZE) - len(self._owned[slot])
+        if missing > len(self._free):
+            raise RequestError(
+                f"slot {slot}",
+                got=f"{tokens} tokens, which need {missing} more blocks of {BLOCK_SIZE}",
+                expected=f"at most {len(self._free)}, the blocks that are free",
+                fix="Release a slot, or load the model with a smaller max_seq_len or max_batch_size.",
+            )
+        for _ in range(missing):
+            block = self._free.pop()
+            self.table[slot, len(self._owned[slot])] = block
+            self._owned[slot].append(block)
+            self.changed = True
+
+    def release(self, slot: int) -> None:
+        """Take all blocks of ``slot`` back."""
+        self._free += reversed(self._owned[slot])
+        self.changed |= bool(self._owned[slot])
+        self._owned[slot] = []
+        self.table[slot] = UNOWNED
+
+    def fill_row(self, slot: int, start: int, length: int) -> torch.Tensor:
+        """The blocks that ``length`` tokens from ``start`` are written to, ``[1, length / 32]``; -1 behind the last."""
+        return self.table[slot : slot + 1, start // BLOCK_SIZE : (start + length) // BLOCK_SIZE].clone()
+
+    def read_row(self, slot: int) -> torch.Tensor:
+        """All blocks of a slot, ``[1, pages]``, as a kernel may read them: pages nobody owns name a block that exists."""
+        return self.table[slot : slot + 1].clamp(min=0)

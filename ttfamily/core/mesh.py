@@ -1,0 +1,153 @@
+"""Meshes: the named shapes, and opening one on hardware, simulated or dry."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from ttfamily.errors import MeshError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import ttnn
+
+DeviceKind = Literal["hardware", "simulated", "dry"]
+
+SHAPES: dict[str, tuple[int, int]] = {"n150": (1, 1), "n300": (1, 2)}
+DEVICE_CHOICES = ("auto", "hardware", "simulated", "dry")
+TENSOR_AXIS = 1  # the mesh axis that weights are cut along
+DRIVER = Path("/dev/tenstorrent")
+
+# What a decode step may leave in use at once while a program's buffers are placed: measured on ttnn 0.81.1,
+# whose largest static allocation is 1,499,136 bytes of a core's L1.
+L1_BYTES = 1_499_136
+TRACE_REGION_BYTES = 64 << 20
+
+log = logging.getLogger("ttfamily")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Mesh:
+    """An open mesh, and the facts about it that plans are made from.
+
+    :param name: as the caller named it, ``n300``.
+    :param shape: (rows, columns) of chips.
+    :param kind: ``hardware``, ``simulated`` or ``dry``.
+    :param device: the ttnn mesh device.
+    :param grid: (x, y) of the cores that programs may use on every chip.
+    :param dram_banks: how many DRAM banks a chip reads at once.
+    :param host_device: where host tensors live before they go to the mesh: ``cpu``, or ``meta`` on a
+        dry mesh, which needs shapes and no data.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    kind: DeviceKind
+    device: ttnn.MeshDevice = attrs.field(repr=False)
+    grid: tuple[int, int]
+    dram_banks: int
+    _closing: Callable[[], None] = attrs.field(repr=False)
+
+    @property
+    def num_devices(self) -> int:
+        """Chips that a tensor-parallel weight is cut over."""
+        return self.shape[TENSOR_AXIS]
+
+    @property
+    def host_device(self) -> Literal["cpu", "meta"]:
+        """The torch device of tensors on their way to this mesh."""
+        return "meta" if self.kind == "dry" else "cpu"
+
+    def dram_bytes(self) -> tuple[int, int]:
+        """Return (allocated, total) bytes of DRAM on every chip, as ttnn's allocator has them."""
+        import ttnn
+
+        view = ttnn.get_memory_view(self.device, ttnn.BufferType.DRAM)
+        banks = view.num_banks
+        return view.total_bytes_allocated_per_bank * banks, view.total_bytes_per_bank * banks
+
+    def close(self) -> None:
+        """Close the mesh and give back what was opened with it."""
+        self._closing()
+
+
+def open_mesh(name: str, device: str = "auto") -> Mesh:
+    """Open a named mesh.
+
+    :param name: one of :data:`SHAPES`.
+    :param device: ``hardware``, ``simulated``, ``dry``, or ``auto``: hardware if a driver is there,
+        else simulated.
+    :raises MeshError: if the mesh or the device is unknown, or hardware is asked for and missing.
+    """
+    if name not in SHAPES:
+        raise MeshError(
+            "mesh", got=repr(name), expected=f"one of {', '.join(SHAPES)}", fix="Name the board that you have."
+        )
+    if device not in DEVICE_CHOICES:
+        raise MeshError("device", got=repr(device), expected=f"one of {', '.join(DEVICE_CHOICES)}", fix="Choose one.")
+    kind = _resolve(device)
+    return _open_hardware(name) if kind == "hardware" else _open_mock(name, kind)
+
+
+def _resolve(device: str) -> DeviceKind:
+    present = DRIVER.exists()
+    if device == "hardware" and not present:
+        raise MeshError(
+            'device="hardware"',
+            got=f"a machine without {DRIVER}",
+            expected="a Tenstorrent card with its driver loaded",
+            fix='Run "ttfamily doctor", or use device="simulated".',
+        )
+    if device != "auto":
+        return device  # type: ignore[return-value]
+    if not present:
+        log.warning("No Tenstorrent hardware here: simulating the mesh on the CPU (real numbers, no real speed).")
+    return "hardware" if present else "simulated"
+
+
+def _open_hardware(name: str) -> Mesh:
+    import ttnn
+
+    shape = SHAPES[name]
+    available = ttnn.get_num_devices()
+    if available < shape[0] * shape[1]:
+        raise MeshError(
+            f"mesh {name!r}",
+            got=f"{available} devices on this machine",
+            expected=f"{shape[0] * shape[1]}",
+            fix='Choose a smaller mesh, or run "ttfamily doctor".',
+        )
+    if shape != (1, 1):
+        ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D)
+    device = ttnn.open_mesh_device(ttnn.MeshShape(*shape), trace_region_size=TRACE_REGION_BYTES)
+
+    def close() -> None:
+        ttnn.close_mesh_device(device)
+        ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED)
+
+    return _describe(name, "hardware", device, close)
+
+
+def _open_mock(name: str, kind: DeviceKind) -> Mesh:
+    from ttfamily.sim.session import open_session
+
+    session = open_session(SHAPES[name], computes=kind == "simulated")
+    return _describe(name, kind, session.device, session.close)
+
+
+def _describe(name: str, kind: DeviceKind, device: ttnn.MeshDevice, close: Callable[[], None]) -> Mesh:
+    grid, banks = device.compute_with_storage_grid_size(), device.dram_grid_size()
+    return Mesh(
+        name=name,
+        shape=SHAPES[name],
+        kind=kind,
+        device=device,
+        grid=(grid.x, grid.y),
+        dram_banks=banks.x,
+        closing=close,
+    )
+

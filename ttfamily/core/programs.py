@@ -1,0 +1,212 @@
+"""Memory and program configs, computed from shapes, the mesh's grid, its DRAM banks and an L1 budget.
+
+The static buffers of a matmul are counted as ttnn 0.81.1 allocates them (compared with its own
+out-of-memory messages on the mock cluster): what does not fit is found when the model is built.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import ttnn
+
+from ttfamily.core.mesh import L1_BYTES
+from ttfamily.core.precision import TILE_BYTES
+from ttfamily.errors import PlanError
+
+if TYPE_CHECKING:
+    from ttfamily.core.mesh import Mesh
+    from ttfamily.core.precision import WeightPrecision
+
+TILE = 32
+ROW_TILES = 1  # decode: up to 32 users are the rows of one tile
+L1_BASE = 105_824  # where a program's static buffers begin: below are firmware and kernel arguments
+BF16, FP32 = TILE_BYTES["bf16"], TILE_BYTES["fp32"]
+DEST_TILES = 4  # the destination registers hold four tiles of float32 sums
+MAX_INNER_TILES = 8
+MAX_FOLD_ROWS = 2048
+MAX_PADDING = 1.05  # weights may grow by 5 % to spread over more cores
+
+MatmulArguments = dict[str, Any]
+
+
+def tiles(width: int) -> int:
+    """How many tiles hold ``width`` elements."""
+    return -(-width // TILE)
+
+
+def round_up(n: int, multiple: int) -> int:
+    """The smallest multiple of ``multiple`` that is at least ``n``."""
+    return -(-n // multiple) * multiple
+
+
+def largest_divisor(n: int, at_most: int) -> int:
+    """The largest divisor of ``n`` that is not above ``at_most``."""
+    return max(d for d in range(1, min(n, at_most) + 1) if n % d == 0)
+
+
+@attrs.frozen
+class Programs:
+    """Makes the configs for one mesh."""
+
+    mesh: Mesh
+
+    # ---- cores
+
+    def core_counts(self) -> list[int]:
+        """Core counts that fill a rectangle row by row, which several kernels take for granted."""
+        x, y = self.mesh.grid
+        return [n for n in range(1, x * y + 1) if n <= x or n % x == 0]
+
+    def cores_of(self, width: int) -> int:
+        """The most cores that ``width`` spreads over in whole tiles, none left out."""
+        return max(n for n in self.core_counts() if tiles(width) % n == 0)
+
+    def spread(self, width: int) -> int:
+        """Pad ``width`` (in whole tiles, by 5 % at most) so that it spreads over as many cores as it can."""
+        padded = [(n, round_up(tiles(width), n) * TILE) for n in self.core_counts()]
+        return max((n, w) for n, w in padded if n == 1 or w <= MAX_PADDING * width)[1]
+
+    def core_range(self, cores: int) -> ttnn.CoreRangeSet:
+        """The first ``cores`` cores, row by row."""
+        return ttnn.num_cores_to_corerangeset(cores, ttnn.CoreCoord(*self.mesh.grid), row_wise=True)
+
+    # ---- memory
+
+    def width_sharded(self, width: int, cores: int) -> ttnn.MemoryConfig:
+        """A decode activation, ``[1, 1, 32, width]``: L1, every core a slice of the width."""
+        return self._l1_sharded((TILE, width // cores), cores, ttnn.ShardStrategy.WIDTH)
+
+    def user_sharded(self, users: int, rows: int, width: int) -> ttnn.MemoryConfig:
+        """Heads in decode, ``[1, users, rows, width]``: L1, one core a user."""
+        return self._l1_sharded((round_up(rows, TILE), width), users, ttnn.ShardStrategy.HEIGHT)
+
+    def _l1_sharded(self, shard: tuple[int, int], cores: int, strategy: ttnn.ShardStrategy) -> ttnn.MemoryConfig:
+        return ttnn.create_sharded_memory_config(
+            shard, self.core_range(cores), strategy, ttnn.ShardOrientation.ROW_MAJOR, use_height_and_width_as_shard_shape=True
+        )
+
+    def bank_sharded(self, height: int, width: int) -> ttnn.MemoryConfig:
+        """A weight of a decode matmul: DRAM, every bank a slice of the width (tech report 4.4)."""
+        banks = self.mesh.dram_banks
+        grid = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(banks - 1, 0))})
+        shard = ttnn.ShardSpec(grid, (height, self._bank_tiles(width) * TILE), ttnn.ShardOrientation.ROW_MAJOR)
+        return ttnn.MemoryConfig(ttnn.TensorMemoryLayout.WIDTH_SHARDED, ttnn.BufferType.DRAM, shard)
+
+    def _bank_tiles(self, width: int) -> int:
+        return -(-tiles(width) // self.mesh.dram_banks)
+
+    # ---- matmuls
+
+    def decode_matmul(
+        self, who: str, k: int, n: int, precision: WeightPrecision, cores_in: int | None = None
+    ) -> MatmulArguments:
+        """DRAM-sharded matmul ``[32, k] @ [k, n]``, activations width-sharded over ``cores_in``, or their most cores.
+
+        :raises PlanError: if no block of the inner dimension fits in L1.
+        """
+        cores_in, cores_out = cores_in or self.cores_of(k), self.cores_of(n)
+        inner, per_bank = tiles(k) // cores_in, self._bank_tiles(n)
+        # At once in L1: the input's and output's shards, the residual's, and one more that is about to be freed.
+        resident = (inner + 3 * tiles(n) // cores_out) * BF16
+
+        def static(block: int) -> int:
+            # input twice, weights three times (a read ahead of a read ahead), output, float32 sums, bias
+            return L1_BASE + 2 * block * BF16 + 3 * block * per_bank * precision.tile_bytes + (per_bank + 1) * (2 * BF16 + FP32)
+
+        fitting = [d for d in range(1, inner + 1) if inner % d == 0 and resident + static(d) <= L1_BYTES]
+        if not fitting:
+            raise _too_large(who, f"[{TILE}, {k}] @ [{k}, {n}] in decode", resident + static(1))
+        return {
+            "program_config": ttnn.MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig(
+                in0_block_w=max(fitting), per_core_M=ROW_TILES, per_core_N=tiles(n) // cores_out, fused_activation=None
+            ),
+            "compute_kernel_config": compute_kernel(precision),
+            "memory_config": ttnn.L1_WIDTH_SHARDED_MEMORY_CONFIG,
+            "dtype": ttnn.bfloat16,
+        }
+
+    def prefill_matmul(self, who: str, rows: int, k: int, n: int, precision: WeightPrecision) -> tuple[int, MatmulArguments]:
+        """2-D matmul ``[rows, k] @ [k, n]`` over the whole grid, activations in DRAM.
+
+        :returns: the rows that go through at once (longer prompts are folded into a batch of as many
+            rows each) and the arguments.
+        :raises PlanError: if no blocking fits in L1.
+        """
+        x, y = self.mesh.grid
+        per_core_n = -(-tiles(n) // x)
+        folds = [f for f in (2**i * TILE for i in range(20)) if rows % f == 0 and f <= MAX_FOLD_ROWS] or [rows]
+        folds = [rows] if rows <= MAX_FOLD_ROWS and rows not in folds else folds
+
+        def static(fold: int, block: int) -> int:
+            per_core_m = -(-tiles(fold) // y)
+            inputs = 2 * block * (per_core_m * BF16 + per_core_n * precision.tile_bytes)
+            return L1_BASE + inputs + per_core_m * per_core_n * (BF16 + FP32) + per_core_n * BF16
+
+        inner = [d for d in range(1, MAX_INNER_TILES + 1) if tiles(k) % d == 0]
+        fitting = [(min(d, 4), f, d) for f in folds for d in inner if static(f, d) <= L1_BYTES]
+        if not fitting:
+            raise _too_large(who, f"[{rows}, {k}] @ [{k}, {n}] in prefill", static(min(folds), 1))
+        _, fold, block = max(fitting)
+        return fold, {
+            "program_config": ttnn.MatmulMultiCoreReuseMultiCastProgramConfig(
+                compute_with_storage_grid_size=self.mesh.grid,
+                in0_block_w=block,
+                out_subblock_h=1,
+                out_subblock_w=largest_divisor(per_core_n, DEST_TILES),
+                per_core_M=-(-tiles(fold) // y),
+                per_core_N=per_core_n,
+                transpose_mcast=False,
+                fused_activation=None,
+                fuse_batch=False,
+            ),
+            "compute_kernel_config": compute_kernel(precision),
+            "memory_config": ttnn.DRAM_MEMORY_CONFIG,
+            "dtype": ttnn.bfloat16,
+        }
+
+    # ---- norm and attention
+
+    def decode_norm(self, width: int) -> ttnn.LayerNormShardedMultiCoreProgramConfig:
+        """Sharded norm of a decode activation over its most cores."""
+        cores = self.cores_of(width)
+        block = tiles(width) // cores
+        x = min(cores, self.mesh.grid[0])
+        return ttnn.LayerNormShardedMultiCoreProgramConfig(
+            compute_with_storage_grid_size=[x, cores // x],
+            subblock_w=largest_divisor(block, DEST_TILES),
+            block_h=ROW_TILES,
+            block_w=block,
+            inplace=False,
+        )
+
+    def attention(self, query_length: int, key_length: int) -> ttnn.SDPAProgramConfig:
+        """Flash attention in chunks that divide the lengths; the exact exponential, for long sums."""
+        limit = 256
+        return ttnn.SDPAProgramConfig(
+            compute_with_storage_grid_size=self.mesh.grid,
+            q_chunk_size=math.gcd(query_length, limit),
+            k_chunk_size=math.gcd(key_length, limit),
+            exp_approx_mode=False,
+        )
+
+
+def compute_kernel(precision: WeightPrecision) -> ttnn.WormholeComputeKernelConfig:
+    """The precision's math fidelity, with sums in float32."""
+    return ttnn.WormholeComputeKernelConfig(
+        math_fidelity=getattr(ttnn.MathFidelity, precision.fidelity),
+        math_approx_mode=False,
+        fp32_dest_acc_en=True,
+        packer_l1_acc=True,
+    )
+
+
+def _too_large(who: str, shape: str, needed: int) -> PlanError:
+    return PlanError(
+        who,
+        got=f"{shape}, which needs {needed:,} bytes of L1 on a core at the least",
+        expected=f"at most {L1_BYTES:,} bytes",
+        fix="Use a mesh with more chips, or a smaller weight format.",
+    )

@@ -1,0 +1,83 @@
+"""The whole model on the mesh: embedding, layers, norm, head, and the two passes through them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ttnn
+
+from ttfamily.core.decoder import DecoderLayer
+from ttfamily.core.embedding import Embedding
+from ttfamily.core.lm_head import LmHead
+from ttfamily.core.norm import Norm
+from ttfamily.core.programs import TILE
+from ttfamily.core.rope import Rope
+from ttfamily.core.steps import DecodeStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ttfamily.core.plan import Plan
+    from ttfamily.core.steps import PrefillChunk
+    from ttfamily.core.weights import Weights
+
+# B users, S tokens, D hidden_size, V vocabulary on one device
+
+
+class Transformer:
+    """Built once, weights streaming in tensor by tensor; then ``prefill`` and ``decode`` are device ops only."""
+
+    def __init__(self, plan: Plan, weights: Weights, progress: Callable[[int, int], None]) -> None:
+        count = plan.spec.num_hidden_layers
+        self.plan = plan
+        self.embedding = Embedding(plan, weights)
+        self.rope = Rope(plan)
+        self.layers = []
+        for layer in range(count):
+            self.layers.append(DecoderLayer(plan, weights, layer))
+            progress(layer + 1, count + 1)
+        self.norm = Norm(plan, weights, "norm")
+        self.lm_head = LmHead(plan, weights)
+        progress(count + 1, count + 1)
+        width = plan.spec.hidden_size
+        self.residual = plan.programs.width_sharded(width, plan.programs.cores_of(width))
+
+    def decode(
+        self, tokens: ttnn.Tensor, positions: ttnn.Tensor, rope_positions: ttnn.Tensor, page_table: ttnn.Tensor
+    ) -> ttnn.Tensor:
+        """One token for every user.
+
+        :param tokens: ``[1, B]`` uint32.
+        :param positions: ``[B]`` int32, -1 for an empty slot.
+        :param rope_positions: ``[1, B]`` uint32, the same with 0 for an empty slot.
+        :param page_table: ``[B, P]`` int32.
+        :returns: logits ``[1, 1, B, V]``, cut over the devices; rows of empty slots hold anything.
+        """
+        step = DecodeStep(positions=positions, page_table=page_table, rotation=self.rope.decode(rope_positions))
+        x = self.embedding.decode(tokens)  # [1, 1, B, D]  L1
+        for layer in self.layers:
+            x = layer.decode(x, step)
+        step.rotation.free()
+        normed = self.norm.decode(x)
+        ttnn.deallocate(x)
+        logits = self.lm_head.decode(normed)
+        ttnn.deallocate(normed)
+        return logits
+
+    def prefill(self, tokens: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
+        """``[1, S]`` uint32 -> the residual stream behind the last layer, ``[1, 1, S, D]`` in DRAM."""
+        x = self.embedding.prefill(tokens)
+        for layer in self.layers:
+            x = layer.prefill(x, chunk)
+        chunk.rotation.free()
+        return x
+
+    def logits_at(self, x: ttnn.Tensor, token: int) -> ttnn.Tensor:
+        """Logits of the tile that holds ``token``: ``[1, 1, 32, V]``, cut over the devices; its row is ``token % 32``."""
+        start = token // TILE * TILE
+        tile = ttnn.slice(x, (0, 0, start, 0), (1, 1, start + TILE, x.shape[3]))
+        normed = self.norm.prefill(tile)
+        ttnn.deallocate(tile)
+        logits = self.lm_head.decode(ttnn.to_memory_config(normed, self.residual))
+        ttnn.deallocate(normed)
+        return logits

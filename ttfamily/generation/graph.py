@@ -1,0 +1,74 @@
+"""The decode step as one graph: inputs in fixed buffers, traced after its first run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import ttnn
+
+from ttfamily.core.placement import integers, read_cut, write
+
+if TYPE_CHECKING:
+    from ttfamily.core.transformer import Transformer
+
+# B users, P pages a user, V vocabulary on one device
+
+
+class DecodeGraph:
+    """Runs decode steps: host writes of the inputs, then one replay of the trace.
+
+    The first step runs op by op, which compiles every program; the trace is captured behind it.
+    """
+
+    def __init__(self, transformer: Transformer) -> None:
+        plan = transformer.plan
+        users = plan.max_batch_size
+        self.mesh = plan.mesh
+        self.transformer = transformer
+        self.tokens = integers(self.mesh, torch.zeros(1, users, dtype=torch.int32), ttnn.uint32)
+        self.rope_positions = integers(self.mesh, torch.zeros(1, users, dtype=torch.int32), ttnn.uint32)
+        self.positions = integers(self.mesh, torch.full((users,), -1, dtype=torch.int32), ttnn.int32)
+        self.page_table = integers(self.mesh, torch.full((users, plan.pages), -1, dtype=torch.int32), ttnn.int32)
+        self._trace: int | None = None
+        self._logits: ttnn.Tensor | None = None
+
+    def run(self, tokens: torch.Tensor, positions: torch.Tensor, page_table: torch.Tensor | None) -> torch.Tensor:
+        """Decode one token for every user.
+
+        :param tokens: ``[B]`` int; of an empty slot any valid id.
+        :param positions: ``[B]`` int, -1 for an empty slot.
+        :param page_table: ``[B, P]`` int32 if it changed since the last step, else None.
+        :returns: logits ``[B, devices * V]`` float32; rows of empty slots hold anything.
+        """
+        write(self.mesh, tokens.to(torch.int32)[None], self.tokens)
+        write(self.mesh, positions.clamp(min=0).to(torch.int32)[None], self.rope_positions)
+        write(self.mesh, positions.to(torch.int32), self.positions)
+        if page_table is not None:
+            write(self.mesh, page_table, self.page_table)
+        if self._trace is None:
+            return self._first()
+        ttnn.execute_trace(self.mesh.device, self._trace, cq_id=0, blocking=False)
+        return self._read(self._logits)
+
+    def _first(self) -> torch.Tensor:
+        logits = self._pass()
+        host = self._read(logits)
+        ttnn.deallocate(logits)
+        self._trace = ttnn.begin_trace_capture(self.mesh.device, cq_id=0)
+        self._logits = self._pass()
+        ttnn.end_trace_capture(self.mesh.device, self._trace, cq_id=0)
+        return host
+
+    def _pass(self) -> ttnn.Tensor:
+        return self.transformer.decode(self.tokens, self.positions, self.rope_positions, self.page_table)
+
+    @staticmethod
+    def _read(logits: ttnn.Tensor) -> torch.Tensor:
+        return read_cut(logits, 3)[0, 0].float()
+
+    def close(self) -> None:
+        """Release the trace."""
+        if self._trace is not None:
+            ttnn.release_trace(self.mesh.device, self._trace)
+            self._trace = None

@@ -1,0 +1,174 @@
+"""``load``: from a name or folder to a model on a mesh, top to bottom."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ttfamily.core.checkpoint import Checkpoint
+from ttfamily.core.hf_config import HfConfig
+from ttfamily.core.mesh import open_mesh
+from ttfamily.core.precision import policy
+from ttfamily.core.weights import Weights
+from ttfamily.errors import CheckpointError
+from ttfamily.registry import families
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transformers import PreTrainedTokenizerBase
+
+    from ttfamily.core.precision import PrecisionPolicy
+    from ttfamily.model import Model
+
+log = logging.getLogger("ttfamily")
+
+WANTED = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
+
+
+def load(
+    name_or_folder: str | Path,
+    *,
+    mesh: str = "n150",
+    device: str = "auto",
+    precision: str | PrecisionPolicy = "accuracy",
+    max_batch_size: int = 32,
+    max_seq_len: int | None = None,
+    revision: str | None = None,
+) -> Model:
+    """Load a Hugging Face model onto a Tenstorrent mesh.
+
+    :param name_or_folder: a local folder, or a model id on the Hugging Face hub.
+    :param mesh: ``n150`` or ``n300``.
+    :param device: ``hardware``, ``simulated`` (real numbers on any machine), ``dry`` (no numbers: does
+        it fit?), or ``auto``.
+    :param precision: ``accuracy``, ``performance``, or a :class:`PrecisionPolicy`.
+    :param max_batch_size: users at once, 1 to 32.
+    :param max_seq_len: tokens of a prompt and its continuation; by default the model's own limit, or
+        what fits in DRAM beside the weights if that is less.
+    :param revision: of a hub model.
+    :returns: the model, a context manager.
+    :raises TtfamilyError: if anything on the way is missing, damaged or does not fit.
+    """
+    folder = checkpoint_folder(name_or_folder, revision)
+    config = HfConfig.from_folder(folder)
+    family = families().for_architecture(config.architecture)
+    spec = family.spec(config)
+    config.finish()
+    formats = policy(precision)
+    quiet_ttnn()
+    opened = open_mesh(mesh, device)
+    try:
+        from ttfamily.core.plan import Plan
+        from ttfamily.core.transformer import Transformer
+        from ttfamily.model import Model
+
+        plan = Plan.of(spec, opened, formats, max_batch_size=max_batch_size, max_seq_len=max_seq_len)
+        with _open_checkpoint(folder, config, opened.host_device) as checkpoint, Progress(folder.name) as progress:
+            weights = Weights(checkpoint, family, spec)
+            transformer = Transformer(plan, weights, progress)
+            weights.finish()
+        used, total = opened.dram_bytes()
+        log.info("%s on %s: %.2f of %.2f GiB of DRAM in use on each chip", folder.name, mesh, used / 2**30, total / 2**30)
+        return Model(transformer, tokenizer=load_tokenizer(folder), eos_token_ids=eos_token_ids(folder, config))
+    except BaseException:
+        opened.close()
+        raise
+
+
+def checkpoint_folder(name_or_folder: str | Path, revision: str | None = None) -> Path:
+    """Return the local folder of a checkpoint, downloading a hub model if it is not in the hub's cache.
+
+    :raises CheckpointError: if there is no such folder, or the hub has no such model or is out of reach.
+    """
+    folder = Path(name_or_folder).expanduser()
+    if folder.is_dir():
+        return folder
+    name = str(name_or_folder)
+    if isinstance(name_or_folder, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
+        raise CheckpointError(
+            name or "name_or_folder",
+            got="no such folder",
+            expected="a folder with config.json and safetensors files, or a model id of the Hugging Face hub",
+            fix="Check the path.",
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
+    except HFValidationError as error:
+        raise CheckpointError(
+            name, got="neither a folder nor a model id", expected='a folder, or an id like "owner/model"', fix="Check it."
+        ) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) as error:
+        raise CheckpointError(
+            name,
+            got="a model that is not in the local cache, and no way to the Hugging Face hub from here",
+            expected="a connection, or a model downloaded before",
+            fix="Download it where there is a connection and pass its folder, or check HF_HUB_OFFLINE.",
+        ) from error
+    except HfHubHTTPError as error:
+        raise CheckpointError(
+            name,
+            got=f"the hub's answer: {str(error).splitlines()[0]}",
+            expected="a model that exists and that you may read",
+            fix='Check the id and revision; for a gated model accept its terms and run "hf auth login".',
+        ) from error
+
+
+def _open_checkpoint(folder: Path, config: HfConfig, host_device: Any) -> Checkpoint:
+    """Open the weights; a dry mesh needs none: config.json says what shapes they would have."""
+    if host_device == "meta" and not list(folder.glob("*.safetensors")):
+        return Checkpoint.of_config(config.raw)
+    return Checkpoint.open(folder, host_device)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
+    """Return the folder's tokenizer, or None if it has none."""
+    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
+        return None
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def eos_token_ids(folder: Path, config: HfConfig) -> frozenset[int]:
+    """Return the ids that end a text: those of generation_config.json, else of config.json."""
+    ids = config.raw.get("eos_token_id")
+    generation = folder / "generation_config.json"
+    if generation.exists():
+        ids = json.loads(generation.read_text()).get("eos_token_id", ids)
+    return frozenset([ids] if isinstance(ids, int) else ids or ())
+
+
+def quiet_ttnn() -> None:
+    """Keep ttnn's own log lines off the terminal: its errors reach the caller as exceptions."""
+    from loguru import logger
+
+    logger.disable("ttnn")
+
+
+class Progress:
+    """A bar on standard error while the layers load, where standard error is a terminal."""
+
+    def __init__(self, name: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn(f"Loading {name}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console(stderr=True)
+        self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        """Show the bar; returns what to call with (done, total)."""
+        self._bar.start()
+        return lambda done, total: self._bar.update(self._task, completed=done, total=total)
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar away."""
+        self._bar.stop()

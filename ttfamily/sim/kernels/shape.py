@@ -1,0 +1,91 @@
+"""Ops that move values and compute none, and the embedding look-up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ttfamily.sim.kernels import kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ttfamily.sim.tensor import Cell
+
+
+@kernel("to_memory_config", "sharded_to_interleaved", "interleaved_to_sharded", "to_layout", "tilize", "untilize", "clone")
+def move(x: Cell, *_: Any) -> torch.Tensor:
+    """Change place or layout; the values stay."""
+    return x.read()
+
+
+@kernel("reshape")
+def reshape(x: Cell, shape: Sequence[int], padded_shape: Sequence[int] | None = None) -> torch.Tensor:
+    """Give the values another shape.
+
+    With ``padded_shape`` the buffer is reinterpreted: the logical shape may then cut rows off (or
+    bring padding rows back, which hold nothing).
+    """
+    value = x.read()
+    mesh, local = value.shape[:2], tuple(shape)
+    if padded_shape is None or value[0, 0].numel() == torch.Size(local).numel():
+        return value.reshape(*mesh, *local)
+    # Only the row count differs: rows are cut off, or are padding that may hold anything.
+    rows, had = local[-2], value.shape[-2]
+    if rows <= had:
+        return value[..., :rows, :].reshape(*mesh, *local)
+    filler = value.new_full((*value.shape[:-2], rows - had, value.shape[-1]), float("nan"))
+    return torch.cat([value, filler], -2).reshape(*mesh, *local)
+
+
+@kernel("unsqueeze_to_4D")
+def unsqueeze_to_4d(x: Cell) -> torch.Tensor:
+    """Put ones in front until there are four dimensions."""
+    value = x.read()
+    return value.reshape(*value.shape[:2], *[1] * (6 - value.dim()), *value.shape[2:])
+
+
+@kernel("transpose")
+def transpose(x: Cell, dim1: int, dim2: int) -> torch.Tensor:
+    """Swap two dimensions."""
+    first, second = (d + 2 if d >= 0 else d for d in (dim1, dim2))
+    return x.read().transpose(first, second)
+
+
+@kernel("permute")
+def permute(x: Cell, dims: Sequence[int]) -> torch.Tensor:
+    """Reorder the dimensions."""
+    rank = x.read().dim() - 2
+    return x.read().permute(0, 1, *[d % rank + 2 for d in dims])
+
+
+@kernel("slice")
+def slice_(x: Cell, starts: Sequence[int], ends: Sequence[int], steps: Sequence[int] | None = None) -> torch.Tensor:
+    """Cut ``[start, end)`` out of every dimension."""
+    value = x.read()
+    cuts = zip(starts, ends, steps or [1] * len(starts), strict=True)
+    return value[(slice(None), slice(None), *[slice(a, b, s) for a, b, s in cuts])]
+
+
+@kernel("concat")
+def concat(tensors: Sequence[Cell], dim: int = 0) -> torch.Tensor:
+    """Join along ``dim``."""
+    values = [t.read() for t in tensors]
+    rows, cols = (max(v.shape[i] for v in values) for i in (0, 1))
+    full = [v.expand(rows, cols, *v.shape[2:]) for v in values]
+    return torch.cat(full, dim + 2 if dim >= 0 else dim)
+
+
+@kernel("embedding")
+def embedding(tokens: Cell, table: Cell, *, layout: Any = None, dtype: Any = None) -> torch.Tensor:  # noqa: ARG001
+    """Rows of the table, ``[batch, tokens, width]``; ids of shape ``[1, 1, batch, tokens]`` or ``[batch, tokens]``."""
+    ids, rows = tokens.read().long(), table.read()
+    ids = ids.reshape(*ids.shape[:2], *ids.shape[-2:])
+    rows = rows.reshape(*rows.shape[:2], *rows.shape[-2:])
+    if rows.shape[:2] == (1, 1):
+        return rows[0, 0][ids]
+    mesh = (max(ids.shape[0], rows.shape[0]), max(ids.shape[1], rows.shape[1]))
+    index = ids.expand(*mesh, *ids.shape[2:]).flatten(2)[..., None].expand(-1, -1, -1, rows.shape[-1])
+    found = rows.expand(*mesh, *rows.shape[2:]).gather(2, index)
+    return found.reshape(*mesh, *ids.shape[2:], rows.shape[-1])

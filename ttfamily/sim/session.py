@@ -1,0 +1,68 @@
+"""Opening and closing a simulated or dry mesh: the mock cluster, and the interpreter in ttnn's way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import attrs
+import ttnn
+
+from ttfamily.errors import MeshError
+from ttfamily.paths import cache_folder
+from ttfamily.sim.interpreter import Interpreter
+from ttfamily.sim.toolchain import mock_environment
+
+_open: Session | None = None
+_scratch: Path | None = None  # this process's own: ttnn keeps its first environment until the process ends
+
+
+@attrs.frozen(eq=False)
+class Session:
+    """One open mesh of the mock cluster."""
+
+    device: ttnn.MeshDevice
+    interpreter: Interpreter
+
+    def close(self) -> None:
+        """Give ttnn its functions back and close the mesh."""
+        global _open  # noqa: PLW0603  (ttnn has one set of functions, so a process has one session)
+        self.interpreter.uninstall()
+        ttnn.close_mesh_device(self.device)
+        _open = None
+
+
+def open_session(shape: tuple[int, int], *, computes: bool) -> Session:
+    """Open a mesh of the mock cluster and put the interpreter in ttnn's way.
+
+    :param shape: (rows, columns), a corner of the cluster's 8 x 4.
+    :param computes: False for a dry mesh.
+    :raises MeshError: if this process has a simulated mesh open, or has already used real hardware.
+    """
+    global _open, _scratch  # noqa: PLW0603
+    if _open is not None:
+        raise MeshError(
+            "simulated mesh",
+            got="a second mesh while one is open in this process",
+            expected="one at a time",
+            fix="Close the first model (model.close(), or a with block), or use another process.",
+        )
+    if _scratch is None:
+        _scratch = Path(tempfile.mkdtemp(prefix="ttfamily-sim-"))
+        _remove_at_exit(_scratch)
+        os.environ.update(mock_environment(cache_folder() / "sim", _scratch))
+    one_chip = shape == (1, 1)
+    ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED if one_chip else ttnn.FabricConfig.FABRIC_1D)
+    device = ttnn.open_mesh_device(ttnn.MeshShape(*shape))
+    interpreter = Interpreter(device, computes=computes)
+    interpreter.install()
+    _open = Session(device, interpreter)
+    return _open
+
+
+def _remove_at_exit(folder: Path) -> None:
+    import atexit
+
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
