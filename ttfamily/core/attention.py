@@ -10,11 +10,14 @@ import ttnn
 from ttfamily.core.ccl import reducer
 from ttfamily.core.heads import arrange
 from ttfamily.core.kv_cache import LayerCache
-from ttfamily.core.linear import Linear
+from ttfamily.core.linear import Linear, column_linear
 from ttfamily.core.precision import ttnn_dtype
+from ttfamily.core.programs import merge_fits
 from ttfamily.core.rope import interleave
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ttfamily.core.heads import Source
     from ttfamily.core.plan import Plan
     from ttfamily.core.steps import DecodeStep, PrefillChunk
@@ -38,12 +41,11 @@ class Attention:
         out = weights.take("layer.attention.out", ((hidden, wide),), layer, bias=spec.out_bias)
         self.heads = {"num_heads": heads.query_per_device, "num_kv_heads": heads.key_value_per_device}
         cores = heads.query_per_device if heads.query_per_device in programs.core_counts() else None
-        self.qkv = Linear(
+        self.qkv = column_linear(
             plan,
             f"layer {layer} attention.qkv",
             _fuse(plan, qkv.weight),
             None if qkv.bias is None else _fuse(plan, qkv.bias),
-            "column",
             plan.precision.qkv,
         )
         self.out = Linear(
@@ -58,7 +60,7 @@ class Attention:
         self.cache = LayerCache(plan)
         self.cache_dtype = ttnn_dtype(plan.precision.kv_cache)
         self.scale = spec.scale
-        self.users = plan.max_batch_size
+        self.users = plan.users
         local = heads.query_per_device * plan.head_dim
         self.decode_context = programs.user_sharded(self.users, heads.query_per_device, plan.head_dim)
         self.decode_merged = programs.width_sharded(local, cores or programs.cores_of(local))
@@ -66,6 +68,7 @@ class Attention:
         self.prefill_flash = {length: programs.attention(length, length) for length in plan.prefill_lengths}
         self.decode_reduce = reducer(plan.mesh, programs.width_sharded(hidden, programs.cores_of(hidden)))
         self.prefill_reduce = reducer(plan.mesh, ttnn.DRAM_MEMORY_CONFIG)
+        self.merge_heads = _merger(heads.query_per_device, plan.head_dim)
 
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1; writes every user's key and value."""
@@ -110,7 +113,7 @@ class Attention:
         context = self._attend(query, key, v, chunk)  # [1, H, S, E]
         for tensor in (query, key, v):
             ttnn.deallocate(tensor)
-        merged = ttnn.experimental.nlp_concat_heads(context)  # [1, 1, S, H E]
+        merged = self.merge_heads(context)  # [1, 1, S, H E]
         ttnn.deallocate(context)
         partial = self.out.prefill(merged)  # [1, 1, S, D]  partial sums
         ttnn.deallocate(merged)
@@ -137,6 +140,24 @@ class Attention:
         )
         ttnn.deallocate(x)
         return turned
+
+
+def _merger(heads: int, head_dim: int) -> Callable[[ttnn.Tensor], ttnn.Tensor]:
+    """Return what makes ``[1, H, S, E]`` into ``[1, 1, S, H E]``.
+
+    The op keeps a tile row of all heads twice on a core, so very wide ones are merged in parts.
+    """
+    parts = next(n for n in range(1, heads + 1) if heads % n == 0 and merge_fits(heads // n * head_dim))
+    if parts == 1:
+        return ttnn.experimental.nlp_concat_heads
+    share = heads // parts
+
+    def merge(x: ttnn.Tensor) -> ttnn.Tensor:
+        length = x.shape[2]
+        cuts = [ttnn.slice(x, (0, i, 0, 0), (1, i + share, length, head_dim)) for i in range(0, heads, share)]
+        return ttnn.concat([ttnn.experimental.nlp_concat_heads(cut) for cut in cuts], dim=3)
+
+    return merge
 
 
 def _fuse(plan: Plan, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ttfamily.core.plan import Plan
 
 TILE_ELEMENTS = 1024
+PAGE_STEP = 128  # tokens: flash decode takes so many at once, and with fewer would be all overhead
 RESERVED = 0.08  # of DRAM: activations of a prefill chunk, traces, programs
 
 
@@ -37,18 +38,18 @@ def token_bytes(plan: Plan) -> int:
 
 
 def longest_context(plan: Plan, dram_bytes: int) -> int:
-    """Tokens that every one of ``max_batch_size`` users may have, a multiple of 32, up to the model's own limit.
+    """Tokens that every one of ``max_batch_size`` users may have, up to the model's own limit.
 
     :param dram_bytes: of one chip.
     :raises PlanError: if not even one block a user fits.
     """
     free = int(dram_bytes * (1 - RESERVED)) - weight_bytes(plan)
-    fits = free // (token_bytes(plan) * plan.max_batch_size) // 32 * 32
+    fits = free // (token_bytes(plan) * plan.max_batch_size) // PAGE_STEP * PAGE_STEP
     if fits < 1:
         raise PlanError(
             f"{plan.mesh.name}, {plan.max_batch_size} users",
             got=f"{weight_bytes(plan) / 2**30:.1f} GiB of weights for each chip, which has {dram_bytes / 2**30:.1f} GiB",
-            expected="room for the weights and one block of KV cache for every user",
+            expected=f"room for the weights and {PAGE_STEP} tokens of KV cache for every user",
             fix='Use a mesh with more chips, precision="performance", or a smaller max_batch_size.',
         )
     return min(fits, plan.spec.max_position_embeddings)

@@ -91,9 +91,9 @@ class Checkpoint:
         :raises ConfigError: if transformers has no causal language model for the config.
         """
         # Here, because transformers takes seconds to import and a folder needs none of it.
-        from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415
+        from transformers import AutoConfig, AutoModelForCausalLM
 
-        known = {key: value for key, value in raw_config.items() if key not in ("model_type", "auto_map")}
+        known = {key: value for key, value in raw_config.items() if key != "model_type"}
         try:
             config = AutoConfig.for_model(str(raw_config.get("model_type")), **known)
             with torch.device("meta"):
@@ -233,7 +233,7 @@ def _read_header(file: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def _opened(file: Path) -> Any:  # noqa: ANN401 -- safetensors has no types
+def _opened(file: Path) -> Any:
     try:
         # safetensors checks the rest: that shapes, types and offsets agree and leave no gap.
         return safe_open(str(file), framework="pt", device="cpu")

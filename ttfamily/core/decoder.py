@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import ttnn
 
 from ttfamily.core.attention import Attention
-from ttfamily.core.mlp import GatedMlp
+from ttfamily.core.mlp import MLPS
 from ttfamily.core.norm import Norm
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class DecoderLayer:
         self.attention_norm = Norm(plan, weights, "layer.attention_norm", layer)
         self.attention = Attention(plan, weights, layer)
         self.mlp_norm = Norm(plan, weights, "layer.mlp_norm", layer)
-        self.mlp = GatedMlp(plan, weights, layer)
+        self.mlp = MLPS[plan.spec.mlp.kind](plan, weights, layer)
         width = plan.spec.hidden_size
         self.residual = plan.programs.width_sharded(width, plan.programs.cores_of(width))
 

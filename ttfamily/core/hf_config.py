@@ -162,7 +162,7 @@ class HfConfig:
     @overload
     def take(self, key: str, default: D, kind: type[T]) -> T | D: ...
     @overload
-    def take(self, key: str, default: object = REQUIRED) -> Any: ...  # noqa: ANN401 -- without a kind, anything
+    def take(self, key: str, default: object = REQUIRED) -> Any: ...
     def take(self, key: str, default: object = REQUIRED, kind: type | None = None) -> object:
         """Read a key and note it as understood.
 

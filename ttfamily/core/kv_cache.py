@@ -80,8 +80,14 @@ class PageTable:
 
     def fill_row(self, slot: int, start: int, length: int) -> torch.Tensor:
         """The blocks that ``length`` tokens from ``start`` are written to, ``[1, length / 32]``; -1 behind the last."""
-        return self.table[slot : slot + 1, start // BLOCK_SIZE : (start + length) // BLOCK_SIZE].clone()
+        row = torch.full((1, length // BLOCK_SIZE), UNOWNED, dtype=torch.int32)
+        owned = self._owned[slot][start // BLOCK_SIZE :][: row.shape[1]]
+        row[0, : len(owned)] = torch.tensor(owned, dtype=torch.int32)
+        return row
 
-    def read_row(self, slot: int) -> torch.Tensor:
-        """All blocks of a slot, ``[1, pages]``, as a kernel may read them: pages nobody owns name a block that exists."""
-        return self.table[slot : slot + 1].clamp(min=0)
+    def read_row(self, slot: int, length: int) -> torch.Tensor:
+        """The blocks of the first ``length`` tokens, ``[1, length / 32]``, as a kernel may read them.
+
+        Behind the last one a block stands that exists: what it holds is masked, but it is read.
+        """
+        return self.fill_row(slot, 0, length).clamp(min=0)

@@ -1,4 +1,4 @@
-"""A weight cut over the mesh, with the two matmuls that use it: decode and prefill."""
+"""Weights cut over the mesh, with the two matmuls that use them: decode and prefill."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ttfamily.core.placement import put
 from ttfamily.core.precision import ttnn_dtype
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ttfamily.core.plan import Plan
     from ttfamily.core.precision import WeightPrecision
 
@@ -26,6 +28,7 @@ class Linear:
     :param cut: ``column``: every device makes its own N outputs. ``row``: every device makes a partial
         sum of all outputs, which the caller reduces; the bias is added on the first device only.
     :param cores_in: the cores that decode's input is sharded over, if not as many as K allows.
+    :param activation: applied to the output, within the matmul.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Linear:
         precision: WeightPrecision,
         *,
         cores_in: int | None = None,
+        activation: ttnn.UnaryWithParam | None = None,
     ) -> None:
         mesh, programs = plan.mesh, plan.programs
         k = weight.shape[1] // (mesh.num_devices if cut == "row" else 1)
@@ -57,9 +61,9 @@ class Linear:
             # The decode matmul reads its bias as it reads its weight, bank by bank; the prefill one does not.
             self.decode_bias = put(mesh, row, dtype=ttnn.bfloat16, cut=3, memory_config=programs.bank_sharded(32, n))
             self.prefill_bias = put(mesh, row, dtype=ttnn.bfloat16, cut=3)
-        self.decode_arguments = programs.decode_matmul(who, k, n, precision, cores_in)
+        self.decode_arguments = programs.decode_matmul(who, k, n, precision, cores_in, activation)
         self.prefill_arguments = {
-            rows: programs.prefill_matmul(who, rows, k, n, precision) for rows in plan.prefill_lengths
+            rows: programs.prefill_matmul(who, rows, k, n, precision, activation) for rows in plan.prefill_lengths
         }
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
@@ -73,3 +77,57 @@ class Linear:
         folded = ttnn.reshape(x, (1, length // fold, fold, x.shape[3]))  # [1, S / fold, fold, K]
         out = ttnn.linear(folded, self.weight, bias=self.prefill_bias, **arguments)  # [1, S / fold, fold, N]
         return ttnn.reshape(out, (1, 1, length, out.shape[3]))
+
+
+class WideLinear:
+    """A column-parallel projection too wide for one matmul's L1: several side by side, outputs joined."""
+
+    def __init__(self, parts: Sequence[Linear], output: ttnn.MemoryConfig) -> None:
+        self.parts = parts
+        self.output = output
+
+    def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        """``[1, 1, B, K] -> [1, 1, B, N]``; the parts meet in DRAM, which has room for any width."""
+        outputs = []
+        for part in self.parts:
+            sharded = part.decode(x)
+            outputs.append(ttnn.sharded_to_interleaved(sharded, ttnn.DRAM_MEMORY_CONFIG))
+            ttnn.deallocate(sharded)
+        return ttnn.to_memory_config(ttnn.concat(outputs, dim=3), self.output)
+
+    def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        """``[1, 1, S, K] -> [1, 1, S, N]``, both in DRAM."""
+        return ttnn.concat([part.prefill(x) for part in self.parts], dim=3)
+
+
+def column_linear(
+    plan: Plan,
+    who: str,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    precision: WeightPrecision,
+    *,
+    activation: ttnn.UnaryWithParam | None = None,
+    output: ttnn.MemoryConfig | None = None,
+) -> Linear | WideLinear:
+    """Make a column-parallel projection of any width.
+
+    :param weight: ``[devices * N, in_features]``, device by device.
+    :param bias: ``[devices * N]`` or None.
+    :param output: where decode puts what several matmuls made; width-sharded over N's most cores if None.
+    """
+    devices, programs = plan.mesh.num_devices, plan.programs
+    n = weight.shape[0] // devices
+    width = programs.columns_at_once(who, weight.shape[1], n, precision)
+
+    def columns(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
+        return [part.flatten(0, 1) for part in tensor.unflatten(0, (devices, n)).split(width, 1)]
+
+    weights = columns(weight)
+    biases = [None] * len(weights) if bias is None else columns(bias)
+    parts = [
+        Linear(plan, who, w, b, "column", precision, activation=activation) for w, b in zip(weights, biases, strict=True)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return WideLinear(parts, output or programs.width_sharded(n, programs.cores_of(n)))

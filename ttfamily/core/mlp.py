@@ -8,7 +8,7 @@ import ttnn
 from torch.nn import functional
 
 from ttfamily.core.ccl import reducer
-from ttfamily.core.linear import Linear
+from ttfamily.core.linear import Linear, column_linear
 
 if TYPE_CHECKING:
     import torch
@@ -18,40 +18,59 @@ if TYPE_CHECKING:
 
 # B users, S tokens, D hidden_size, F intermediate_size on one device
 
-ACTIVATIONS = {"silu": ttnn.UnaryOpType.SILU, "gelu": ttnn.UnaryOpType.GELU, "relu": ttnn.UnaryOpType.RELU}
+ACTIVATIONS = {
+    "silu": ttnn.UnaryWithParam(ttnn.UnaryOpType.SILU),
+    "gelu": ttnn.UnaryWithParam(ttnn.UnaryOpType.GELU, 0.0),  # 0: exact; the default is a table of line segments
+    "gelu_tanh": ttnn.UnaryWithParam(ttnn.UnaryOpType.GELU_TANH),
+    "relu": ttnn.UnaryWithParam(ttnn.UnaryOpType.RELU),
+}
+
+
+class _Down:
+    """The row-parallel projection that ends both kinds, and the collective behind it."""
+
+    def __init__(self, plan: Plan, weights: Weights, layer: int) -> None:
+        spec, hidden = plan.spec.mlp, plan.spec.hidden_size
+        weight = weights.take("layer.mlp.down", ((hidden, spec.intermediate_size),), layer, bias=spec.bias)
+        padded = _padded(plan, weight.weight[0].T).T
+        bias = None if weight.bias is None else weight.bias[0]
+        self.linear = Linear(plan, f"layer {layer} mlp.down", padded, bias, "row", plan.precision.down)
+        residual = plan.programs.width_sharded(hidden, plan.programs.cores_of(hidden))
+        self.decode_reduce = reducer(plan.mesh, residual)
+        self.prefill_reduce = reducer(plan.mesh, ttnn.DRAM_MEMORY_CONFIG)
+
+    def decode(self, hidden: ttnn.Tensor) -> ttnn.Tensor:
+        """``[1, 1, B, F] -> [1, 1, B, D]``; frees its input."""
+        partial = self.linear.decode(hidden)  # [1, 1, B, D]  partial sums
+        ttnn.deallocate(hidden)
+        return self.decode_reduce(partial)  # one collective
+
+    def prefill(self, hidden: ttnn.Tensor) -> ttnn.Tensor:
+        """``[1, 1, S, F] -> [1, 1, S, D]``; frees its input."""
+        partial = self.linear.prefill(hidden)  # [1, 1, S, D]  partial sums
+        ttnn.deallocate(hidden)
+        return self.prefill_reduce(partial)  # one collective
 
 
 class GatedMlp:
     """Two column-parallel projections, their product with the activation fused, one row-parallel projection.
 
-    The intermediate size is padded with zeros: ``act(0) * 0`` is 0 and meets zero rows of ``down``.
+    The intermediate size is padded with zeros, which meet zero columns of ``down``.
     """
 
     def __init__(self, plan: Plan, weights: Weights, layer: int) -> None:
-        spec, programs, precision = plan.spec.mlp, plan.programs, plan.precision
-        wide, hidden = spec.intermediate_size, plan.spec.hidden_size
-        padding = plan.intermediate_size - wide
-        both = weights.take("layer.mlp.gate_up", ((wide, hidden), (wide, hidden)), layer, bias=spec.bias)
-        down = weights.take("layer.mlp.down", ((hidden, wide),), layer, bias=spec.bias)
-        biases = both.bias or (None, None)
+        spec, programs = plan.spec.mlp, plan.programs
+        shape = (spec.intermediate_size, plan.spec.hidden_size)
+        both = weights.take("layer.mlp.gate_up", (shape, shape), layer, bias=spec.bias)
         self.gate, self.up = (
-            Linear(plan, f"layer {layer} mlp.{name}", _pad_rows(w, padding), _pad_rows(b, padding), "column", precision.gate_up)
-            for name, w, b in zip(("gate", "up"), both.weight, biases, strict=True)
+            column_linear(plan, f"layer {layer} mlp.{name}", _padded(plan, w), _padded(plan, b), plan.precision.gate_up)
+            for name, w, b in zip(("gate", "up"), both.weight, both.bias or (None, None), strict=True)
         )
-        self.down = Linear(
-            plan,
-            f"layer {layer} mlp.down",
-            functional.pad(down.weight[0], (0, padding)) if padding else down.weight[0],
-            down.bias and down.bias[0],
-            "row",
-            precision.down,
-        )
+        self.down = _Down(plan, weights, layer)
         here = plan.intermediate_size // plan.mesh.num_devices
         activation = {"input_tensor_a_activations": [ACTIVATIONS[spec.activation]]}
         self.decode_product = {**activation, "memory_config": programs.width_sharded(here, programs.cores_of(here))}
         self.prefill_product = {**activation, "memory_config": ttnn.DRAM_MEMORY_CONFIG}
-        self.decode_reduce = reducer(plan.mesh, programs.width_sharded(hidden, programs.cores_of(hidden)))
-        self.prefill_reduce = reducer(plan.mesh, ttnn.DRAM_MEMORY_CONFIG)
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1."""
@@ -59,9 +78,7 @@ class GatedMlp:
         up = self.up.decode(x)  # [1, 1, B, F]
         hidden = ttnn.multiply(gate, up, **self.decode_product)  # [1, 1, B, F]
         ttnn.deallocate(gate), ttnn.deallocate(up)
-        partial = self.down.decode(hidden)  # [1, 1, B, D]  partial sums
-        ttnn.deallocate(hidden)
-        return self.decode_reduce(partial)  # one collective
+        return self.down.decode(hidden)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM."""
@@ -69,12 +86,43 @@ class GatedMlp:
         up = self.up.prefill(x)  # [1, 1, S, F]
         hidden = ttnn.multiply(gate, up, **self.prefill_product)  # [1, 1, S, F]
         ttnn.deallocate(gate), ttnn.deallocate(up)
-        partial = self.down.prefill(hidden)  # [1, 1, S, D]  partial sums
-        ttnn.deallocate(hidden)
-        return self.prefill_reduce(partial)  # one collective
+        return self.down.prefill(hidden)
 
 
-def _pad_rows(tensor: torch.Tensor | None, rows: int) -> torch.Tensor | None:
-    if tensor is None or rows == 0:
+class PlainMlp:
+    """One column-parallel projection with the activation fused, one row-parallel projection.
+
+    The intermediate size is padded with zeros, and every activation here keeps zero.
+    """
+
+    def __init__(self, plan: Plan, weights: Weights, layer: int) -> None:
+        spec = plan.spec.mlp
+        shape = (spec.intermediate_size, plan.spec.hidden_size)
+        up = weights.take("layer.mlp.up", (shape,), layer, bias=spec.bias)
+        self.up = column_linear(
+            plan,
+            f"layer {layer} mlp.up",
+            _padded(plan, up.weight[0]),
+            None if up.bias is None else _padded(plan, up.bias[0]),
+            plan.precision.gate_up,
+            activation=ACTIVATIONS[spec.activation],
+        )
+        self.down = _Down(plan, weights, layer)
+
+    def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1."""
+        return self.down.decode(self.up.decode(x))  # [1, 1, B, F] between them
+
+    def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM."""
+        return self.down.prefill(self.up.prefill(x))
+
+
+MLPS = {"gated": GatedMlp, "plain": PlainMlp}
+
+
+def _padded(plan: Plan, tensor: torch.Tensor | None) -> torch.Tensor | None:
+    """Pad the first dimension, ``intermediate_size``, to the plan's."""
+    if tensor is None or tensor.shape[0] == plan.intermediate_size:
         return tensor
-    return functional.pad(tensor, (0, 0, 0, rows) if tensor.dim() == 2 else (0, rows))  # noqa: PLR2004
+    return functional.pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, plan.intermediate_size - tensor.shape[0]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ttfamily.core.budget import longest_context
+from ttfamily.core.budget import PAGE_STEP, longest_context
 from ttfamily.core.heads import HeadPlan, plan_heads
 from ttfamily.core.programs import TILE, Programs, round_up
 from ttfamily.errors import PlanError
@@ -105,14 +105,19 @@ class Plan:
         return tuple(n for shorter, n in zip((0, *LENGTHS), LENGTHS, strict=False) if shorter < self.max_seq_len)
 
     @property
+    def users(self) -> int:
+        """Rows of a decode step: ``max_batch_size``, up to what fills a rectangle of cores, one a user."""
+        return min(n for n in self.programs.core_counts() if n >= self.max_batch_size)
+
+    @property
     def pages(self) -> int:
-        """Entries of a user's row of the page table: room for the padding of its last chunk too."""
-        return round_up(self.max_seq_len, self.prefill_lengths[-1]) // BLOCK_SIZE
+        """Blocks that a user of ``max_seq_len`` tokens needs, in whole steps of flash decode."""
+        return round_up(self.max_seq_len, PAGE_STEP) // BLOCK_SIZE
 
     @property
     def num_blocks(self) -> int:
         """Blocks of the KV cache: every user may reach ``max_seq_len``."""
-        return self.max_batch_size * -(-self.max_seq_len // BLOCK_SIZE)
+        return self.max_batch_size * self.pages
 
     def padded_length(self, tokens: int) -> int:
         """The shortest prefill length that holds ``tokens``."""

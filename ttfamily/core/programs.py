@@ -101,7 +101,13 @@ class Programs:
     # ---- matmuls
 
     def decode_matmul(
-        self, who: str, k: int, n: int, precision: WeightPrecision, cores_in: int | None = None
+        self,
+        who: str,
+        k: int,
+        n: int,
+        precision: WeightPrecision,
+        cores_in: int | None = None,
+        activation: ttnn.UnaryWithParam | None = None,
     ) -> MatmulArguments:
         """DRAM-sharded matmul ``[32, k] @ [k, n]``, activations width-sharded over ``cores_in``, or their most cores.
 
@@ -121,14 +127,22 @@ class Programs:
             raise _too_large(who, f"[{TILE}, {k}] @ [{k}, {n}] in decode", resident + static(1))
         return {
             "program_config": ttnn.MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig(
-                in0_block_w=max(fitting), per_core_M=ROW_TILES, per_core_N=tiles(n) // cores_out, fused_activation=None
+                in0_block_w=max(fitting), per_core_M=ROW_TILES, per_core_N=tiles(n) // cores_out, fused_activation=activation
             ),
             "compute_kernel_config": compute_kernel(precision),
             "memory_config": ttnn.L1_WIDTH_SHARDED_MEMORY_CONFIG,
             "dtype": ttnn.bfloat16,
         }
 
-    def prefill_matmul(self, who: str, rows: int, k: int, n: int, precision: WeightPrecision) -> tuple[int, MatmulArguments]:
+    def prefill_matmul(
+        self,
+        who: str,
+        rows: int,
+        k: int,
+        n: int,
+        precision: WeightPrecision,
+        activation: ttnn.UnaryWithParam | None = None,
+    ) -> tuple[int, MatmulArguments]:
         """2-D matmul ``[rows, k] @ [k, n]`` over the whole grid, activations in DRAM.
 
         :returns: the rows that go through at once (longer prompts are folded into a batch of as many
@@ -159,13 +173,31 @@ class Programs:
                 per_core_M=-(-tiles(fold) // y),
                 per_core_N=per_core_n,
                 transpose_mcast=False,
-                fused_activation=None,
+                fused_activation=activation,
                 fuse_batch=False,
             ),
             "compute_kernel_config": compute_kernel(precision),
             "memory_config": ttnn.DRAM_MEMORY_CONFIG,
             "dtype": ttnn.bfloat16,
         }
+
+    def columns_at_once(self, who: str, k: int, n: int, precision: WeightPrecision) -> int:
+        """The widest part of ``n`` columns, in whole tiles, whose matmuls fit in L1 in both phases.
+
+        :raises PlanError: if not even one tile's width does.
+        """
+        unit = self.cores_of(n) * TILE
+        for parts in range(1, tiles(n) + 1):
+            width = min(round_up(-(-n // parts), unit), n)
+            try:
+                self.decode_matmul(who, k, width, precision)
+                self.prefill_matmul(who, TILE, k, width, precision)
+            except PlanError:
+                if width <= unit:
+                    raise
+            else:
+                return width
+        raise AssertionError
 
     # ---- norm and attention
 
@@ -191,6 +223,11 @@ class Programs:
             k_chunk_size=math.gcd(key_length, limit),
             exp_approx_mode=False,
         )
+
+
+def merge_fits(width: int) -> bool:
+    """Whether one core can merge heads of ``width`` elements together: it keeps them in two buffers."""
+    return L1_BASE + 2 * tiles(width) * BF16 <= L1_BYTES
 
 
 def compute_kernel(precision: WeightPrecision) -> ttnn.WormholeComputeKernelConfig:

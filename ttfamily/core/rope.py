@@ -14,7 +14,7 @@ import ttnn
 from torch.nn import functional
 
 from ttfamily.core.placement import put
-from ttfamily.core.programs import TILE
+from ttfamily.core.programs import TILE, round_up
 from ttfamily.core.rope_frequencies import depends_on_length, prompt_table, rope_table
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ class Rope:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.positions = plan.pages * TILE
-        tables = [self._widen(t, fill) for t, fill in zip(rope_table(plan.spec.rope, self.positions), (1.0, 0.0), strict=True)]
+        positions = round_up(plan.max_seq_len, plan.prefill_lengths[-1])  # room for the padding of the last chunk
+        tables = [self._widen(t, fill) for t, fill in zip(rope_table(plan.spec.rope, positions), (1.0, 0.0), strict=True)]
         # Looked up by row in decode, cut in whole tiles in prefill: one copy in each layout.
         self.rows = [put(plan.mesh, t, dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT) for t in tables]
         self.tiled = [put(plan.mesh, t, dtype=ttnn.bfloat16) for t in tables]
-        users, programs = plan.max_batch_size, plan.programs
+        users, programs = plan.users, plan.programs
         self.shard = programs.user_sharded(users, TILE, plan.head_dim)
         swap = pair_swap()
         self.prefill_swap = put(plan.mesh, swap, dtype=ttnn.bfloat16)

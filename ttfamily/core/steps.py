@@ -35,7 +35,8 @@ class PrefillChunk:
     :param start: the position of its first token, a multiple of the longest prefill length.
     :param length: S, padded.
     :param fill_pages: ``[1, S / 32]`` int32, where its keys and values go; -1 behind the last owned page.
-    :param read_pages: ``[1, P]`` int32, all pages of the user; every entry names a block that exists.
+    :param read_pages: ``[1, (start + S) / 32]`` int32, the user's pages up to the chunk's end; every entry
+        names a block that exists.
     :param rotation: of the chunk's positions.
     """
 

@@ -9,6 +9,7 @@ import attrs
 import torch
 
 from ttfamily.core.sampling import Sampling, sample
+from ttfamily.errors import RequestError
 from ttfamily.generation.text import TextStream
 
 if TYPE_CHECKING:
@@ -66,9 +67,24 @@ def run(
     """Generate for all prompts at once; yields (prompt's index, piece of text) as they come.
 
     Sets ``model.last_run`` when the last piece has been given.
+
+    :param sampling: one for each prompt.
+    :raises RequestError: if there is not one sampling for each prompt, or no new token is asked for.
     """
+    if len(sampling) != len(prompts):
+        expected = f"one for all prompts, or {len(prompts)}: one each"
+        raise RequestError("seed", got=f"{len(sampling)} seeds", expected=expected, fix="Correct the request.")
+    if max_new_tokens < 1:
+        raise RequestError("max_new_tokens", got=str(max_new_tokens), expected="1 or more", fix="Correct the request.")
+    streams = [TextStream(model.tokenizer, [s for s in stop if s]) for _ in prompts]
+    requests = [Request(*parts) for parts in zip(prompts, streams, (s.generator() for s in sampling), strict=True)]
+    return _run(model, requests, sampling, max_new_tokens)
+
+
+def _run(
+    model: Model, requests: list[Request], sampling: Sequence[Sampling], max_new_tokens: int
+) -> Iterator[tuple[int, str]]:
     started = time.perf_counter()
-    requests = [Request(list(ids), TextStream(model.tokenizer, stop), s.generator()) for ids, s in zip(prompts, sampling, strict=True)]
     ttft = decode_s = 0.0
     steps = 0
     try:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import torch
 import ttnn
+from torch.nn import functional
 
 from ttfamily.core.placement import integers, read_cut, write
 
 if TYPE_CHECKING:
     from ttfamily.core.transformer import Transformer
 
-# B users, P pages a user, V vocabulary on one device
+# B rows of a step (slots, and padding up to a rectangle of cores), P pages a user, V vocabulary on one device
 
 
 class DecodeGraph:
@@ -23,7 +24,7 @@ class DecodeGraph:
 
     def __init__(self, transformer: Transformer) -> None:
         plan = transformer.plan
-        users = plan.max_batch_size
+        users = plan.users
         self.mesh = plan.mesh
         self.transformer = transformer
         self.tokens = integers(self.mesh, torch.zeros(1, users, dtype=torch.int32), ttnn.uint32)
@@ -34,22 +35,25 @@ class DecodeGraph:
         self._logits: ttnn.Tensor | None = None
 
     def run(self, tokens: torch.Tensor, positions: torch.Tensor, page_table: torch.Tensor | None) -> torch.Tensor:
-        """Decode one token for every user.
+        """Decode one token for every slot.
 
-        :param tokens: ``[B]`` int; of an empty slot any valid id.
-        :param positions: ``[B]`` int, -1 for an empty slot.
-        :param page_table: ``[B, P]`` int32 if it changed since the last step, else None.
-        :returns: logits ``[B, devices * V]`` float32; rows of empty slots hold anything.
+        :param tokens: ``[slots]`` int; of an empty slot any valid id.
+        :param positions: ``[slots]`` int, -1 for an empty slot.
+        :param page_table: ``[slots, P]`` int32 if it changed since the last step, else None.
+        :returns: logits ``[slots, devices * V]`` float32; rows of empty slots hold anything.
         """
-        write(self.mesh, tokens.to(torch.int32)[None], self.tokens)
-        write(self.mesh, positions.clamp(min=0).to(torch.int32)[None], self.rope_positions)
-        write(self.mesh, positions.to(torch.int32), self.positions)
+        slots, empty = len(tokens), self.positions.shape[0] - len(tokens)
+        tokens = functional.pad(tokens.to(torch.int32), (0, empty))
+        positions = functional.pad(positions.to(torch.int32), (0, empty), value=-1)
+        write(self.mesh, tokens[None], self.tokens)
+        write(self.mesh, positions.clamp(min=0)[None], self.rope_positions)
+        write(self.mesh, positions, self.positions)
         if page_table is not None:
-            write(self.mesh, page_table, self.page_table)
+            write(self.mesh, functional.pad(page_table, (0, 0, 0, empty), value=-1), self.page_table)
         if self._trace is None:
-            return self._first()
+            return self._first()[:slots]
         ttnn.execute_trace(self.mesh.device, self._trace, cq_id=0, blocking=False)
-        return self._read(self._logits)
+        return self._read(self._logits)[:slots]
 
     def _first(self) -> torch.Tensor:
         logits = self._pass()

@@ -106,6 +106,8 @@ class Interpreter:
         parameters = inspect.signature(function).parameters
         if "mesh_shape" in parameters:
             named["mesh_shape"] = self.mesh_shape
+        if "program_config" not in parameters:  # a matmul's may name an activation; others only say how
+            named.pop("program_config", None)
         try:
             inspect.signature(function).bind(*cells, **named)
         except TypeError as error:

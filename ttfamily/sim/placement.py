@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def shard(x: torch.Tensor, mapper: Any, mesh_shape: tuple[int, int]) -> torch.Tensor:
     """Cut ``x`` over the mesh as ``mapper`` says: ``[rows | 1, cols | 1, *local_shape]``.
 
-    A mesh axis along which the tensor is replicated has size 1. Nothing is copied where a view does.
+    A mesh axis along which the tensor is replicated has size 1. The result is a view of ``x``.
     """
     for axis, dim in _cuts(mapper, mesh_shape):
         parts = mesh_shape[axis]
@@ -29,7 +29,8 @@ def shard(x: torch.Tensor, mapper: Any, mesh_shape: tuple[int, int]) -> torch.Te
             )
     out = x[None, None]
     for axis, dim in _cuts(mapper, mesh_shape):
-        out = torch.stack(out.squeeze(axis).chunk(mesh_shape[axis], dim % x.dim() + 1), axis)
+        place = dim % x.dim() + 2
+        out = out.unflatten(place, (mesh_shape[axis], -1)).movedim(place, axis).squeeze(axis + 1)
     return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import ttnn
@@ -10,6 +10,8 @@ import ttnn
 from ttfamily.errors import SimulatorError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
 
@@ -21,10 +23,13 @@ class Cell:
     every device holds the same values has size 1, so that replicated work is done once and
     broadcasting does the rest. A recorded trace holds cells, never tensors: a cell keeps no device
     memory alive.
+
+    :param shared: whether another cell or a host tensor may use the same torch memory, as a view does.
     """
 
     value: torch.Tensor | None
     dtype: ttnn.DataType
+    shared: bool = False
 
     def read(self) -> torch.Tensor:
         """Return the values, ``[rows | 1, cols | 1, *local_shape]``.
@@ -40,6 +45,17 @@ class Cell:
             )
         return self.value
 
+    def own(self, rows: int, cols: int) -> torch.Tensor:
+        """Return the values for an op that writes in place, ``[rows, cols, *local_shape]``.
+
+        Every device gets a copy of its own, and nobody else sees what is written.
+        """
+        value = self.read()
+        if self.shared or value.shape[:2] != (rows, cols):
+            self.value = value.expand(rows, cols, *value.shape[2:]).clone()
+            self.shared = False
+        return self.read()
+
 
 class SimTensor(ttnn.Tensor):  # type: ignore[misc]
     """A ttnn tensor that shares its buffer with the one it was made from and carries a :class:`Cell`."""
@@ -53,6 +69,30 @@ class SimTensor(ttnn.Tensor):  # type: ignore[misc]
         tensor.cell = cell
         return tensor
 
+    def __repr__(self) -> str:
+        return f"SimTensor(shape={tuple(self.shape)}, dtype={self.dtype.name}, layout={self.layout.name}, {self.cell.value})"
+
+
+def _refusing(name: str) -> Callable[..., Any]:
+    """Make a method that reads a buffer of the mock cluster an error: it would read zeros."""
+    method = getattr(ttnn.Tensor, name)
+
+    def read(self: SimTensor, *args: Any, **kwargs: Any) -> Any:
+        if self.storage_type() == ttnn.StorageType.DEVICE:
+            raise SimulatorError(
+                f"ttnn.Tensor.{name}",
+                got="a tensor of the simulated mesh, whose values are not in its buffer",
+                expected="ttnn.to_torch(x)",
+                fix="Call the function of the ttnn module instead of the tensor's method.",
+            )
+        return method(self, *args, **kwargs)
+
+    return read
+
+
+for _name in ("cpu", "extract_shard", "item", "to_list", "to_numpy", "to_torch", "to_torch_with_padded_shape"):
+    setattr(SimTensor, _name, _refusing(_name))
+
 
 def cell_of(tensor: ttnn.Tensor, op: str) -> Cell:
     """Return the cell of an op's input.
@@ -65,6 +105,6 @@ def cell_of(tensor: ttnn.Tensor, op: str) -> Cell:
     raise SimulatorError(
         op,
         got=f"a tensor of shape {tuple(tensor.shape)} that carries no simulated values",
-        expected="a tensor made by a ttnn function (ttnn.reshape(x, ...), not x.reshape(...))",
+        expected="one that a ttnn function made while the mesh was open (ttnn.reshape(x, ...), not x.reshape(...))",
         fix="Call the function of the ttnn module instead of the tensor's method.",
     )

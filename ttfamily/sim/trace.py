@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING
 
 from ttfamily.errors import SimulatorError
-from ttfamily.sim.formats import round_to
-from ttfamily.sim.tensor import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import ttnn
 
-
-@attrs.define
-class Trace:
-    """The recorded ops: how each is computed, and the cells that get the results."""
-
-    steps: list[tuple[Callable[[], Any], list[Cell]]] = attrs.field(factory=list)
+    Trace = list[Callable[[], None]]  # the recorded ops: each computes its outputs from what its inputs hold
 
 
 class TraceRecorder:
@@ -43,13 +34,14 @@ class TraceRecorder:
                 expected="one capture at a time",
                 fix="End the first with ttnn.end_trace_capture.",
             )
-        self._open = next(self._ids), Trace()
+        self._open = next(self._ids), []
         return self._open[0]
 
     def end_trace_capture(self, mesh_device: ttnn.MeshDevice, trace_id: int, *, cq_id: int = 0) -> None:  # noqa: ARG002
         """End the capture and keep what was recorded."""
         if self._open is None or self._open[0] != trace_id:
-            raise self._unknown("ttnn.end_trace_capture", trace_id)
+            open_one = [] if self._open is None else [self._open[0]]
+            raise _unknown("ttnn.end_trace_capture", trace_id, open_one)
         self._traces[trace_id] = self._open[1]
         self._open = None
 
@@ -58,50 +50,46 @@ class TraceRecorder:
     ) -> None:
         """Compute every recorded op again, on what its input buffers hold now."""
         if trace_id not in self._traces:
-            raise self._unknown("ttnn.execute_trace", trace_id)
-        for step, outputs in self._traces[trace_id].steps:
-            values = step()
-            for cell, value in zip(outputs, values if isinstance(values, (list, tuple)) else [values], strict=True):
-                # An op in place gives back the cell it wrote to; its output shares that buffer.
-                cell.value = value.value if isinstance(value, Cell) else round_to(value, cell.dtype)
+            raise _unknown("ttnn.execute_trace", trace_id, self._traces)
+        self.forbid("ttnn.execute_trace", "a replay")
+        for step in self._traces[trace_id]:
+            step()
 
     def release_trace(self, mesh_device: ttnn.MeshDevice, trace_id: int) -> None:  # noqa: ARG002
         """Forget a trace."""
         if self._traces.pop(trace_id, None) is None:
-            raise self._unknown("ttnn.release_trace", trace_id)
+            raise _unknown("ttnn.release_trace", trace_id, self._traces)
 
-    @property
-    def capturing(self) -> bool:
-        """Whether a capture is open."""
-        return self._open is not None
+    def perform(self, step: Callable[[], None]) -> None:
+        """Run one op, or in a capture only note it: as on hardware, a capture computes nothing."""
+        if self._open is None:
+            step()
+        else:
+            self._open[1].append(step)
 
-    def record(self, step: Callable[[], Any], outputs: list[Cell]) -> None:
-        """Note one op of the open capture, and the cells that get its results at every replay."""
-        if self._open is not None:
-            self._open[1].steps.append((step, outputs))
-
-    def forbid_host_access(self, op: str) -> None:
-        """Refuse a host read or write inside a capture: a replay would not repeat it.
+    def forbid(self, op: str, what: str) -> None:
+        """Refuse, inside a capture, what a replay would not repeat.
 
         :raises SimulatorError: if a capture is open.
         """
         if self._open is not None:
             raise SimulatorError(
                 op,
-                got="a transfer between host and device inside a trace capture",
+                got=f"{what} inside a trace capture",
                 expected="only device ops: a replay repeats nothing that the host did",
                 fix="Write the inputs before the capture, into tensors that the trace reads.",
             )
 
+    def forbid_host_access(self, op: str) -> None:
+        """Refuse a host read or write inside a capture."""
+        self.forbid(op, "a transfer between host and device")
+
     @contextlib.contextmanager
     def only_compiled_programs(self, op: str) -> Iterator[None]:
         """Refuse an op that is compiled inside a capture: its program would be written to the device."""
-        if self._open is None:
-            yield
-            return
         before = self._device.num_program_cache_entries()
         yield
-        if self._device.num_program_cache_entries() != before:
+        if self._open is not None and self._device.num_program_cache_entries() != before:
             raise SimulatorError(
                 op,
                 got="an op that was compiled inside a trace capture",
@@ -109,10 +97,11 @@ class TraceRecorder:
                 fix="Run the same step once, untraced, with the same shapes and configs.",
             )
 
-    def _unknown(self, who: str, trace_id: int) -> SimulatorError:
-        return SimulatorError(
-            who,
-            got=f"trace {trace_id}",
-            expected=f"one of {sorted(self._traces)}",
-            fix="Use the id that ttnn.begin_trace_capture returned, once its capture has ended.",
-        )
+
+def _unknown(who: str, trace_id: int, known: Iterator[int] | list[int] | dict[int, Trace]) -> SimulatorError:
+    return SimulatorError(
+        who,
+        got=f"trace {trace_id}",
+        expected=f"one of {sorted(known)}",
+        fix="Use the id that ttnn.begin_trace_capture returned, once its capture has ended.",
+    )

@@ -17,8 +17,8 @@ KERNELS: dict[str, Callable[..., Any]] = {}
 
 # Arguments that say where and how fast, never what: no kernel sees them.
 PLACEMENT_ARGUMENTS = frozenset({
-    "compute_kernel_config", "core_grid", "memory_config", "num_links", "program_config", "queue_id",
-    "cq_id", "sub_core_grids", "subdevice_id", "topology", "use_multicore",
+    "compute_kernel_config", "core_grid", "cq_id", "memory_config", "num_links", "queue_id",
+    "sub_core_grids", "subdevice_id", "topology", "use_multicore",
 })  # fmt: skip
 
 

@@ -25,9 +25,10 @@ def matmul(
     transpose_a: bool = False,
     transpose_b: bool = False,
     activation: Any = None,
+    program_config: Any = None,
     dtype: ttnn.DataType | None = None,
 ) -> torch.Tensor:
-    """``[..., M, K] @ [..., K, N] + [..., 1, N]`` on every device of the mesh."""
+    """``[..., M, K] @ [..., K, N] + [..., 1, N]`` on every device, with the program's or the call's activation."""
     left, right = a.read(), b.read()
     left = left.mT if transpose_a else left
     right = right.mT if transpose_b else right
@@ -39,7 +40,8 @@ def matmul(
     one = [_one_device(_at(left, r, c), _at(right, r, c), None if shift is None else _at(shift, r, c))
            for r, c in product(range(rows), range(cols))]  # fmt: skip
     out = one[0][None] if len(one) == 1 else torch.stack(one)
-    return activate(out.reshape(rows, cols, *one[0].shape), activation)
+    out = activate(out.reshape(rows, cols, *one[0].shape), getattr(program_config, "fused_activation", None))
+    return activate(out, activation)
 
 
 def _at(value: torch.Tensor, row: int, col: int) -> torch.Tensor:

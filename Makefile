@@ -1,0 +1,50 @@
+# make help   says what there is. Everything lives in .venv; nothing outside this folder is
+# touched, except the demo's checkpoint in the user's cache folder.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help env demo test lint format clean
+
+help: ## Show the targets
+	@echo "ttfamily: Hugging Face language models on Tenstorrent meshes, real or simulated"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=/path/to/python3.12 chooses the Python that makes the environment."
+
+env: $(STAMP) ## Make the environment in .venv (once; about 6 GB, most of it PyTorch)
+
+demo: $(STAMP) ## Train a small Llama, run it on a simulated n300, compare with Hugging Face
+	@$(BIN)/ttfamily demo
+
+test: $(STAMP) ## Run all tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## Check style and types
+	@echo "ruff check"; $(BIN)/ruff check .
+	@echo "mypy"; $(BIN)/mypy
+
+format: $(STAMP) ## Put imports in order and fix what ruff can fix
+	@$(BIN)/ruff check --fix .
+
+clean: ## Remove the environment and all caches in this folder
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+# Bytecode is compiled on first import (--no-compile): most of what is installed is never
+# imported, and compiling all of it would take longer than downloading it.
+$(STAMP): pyproject.toml constraints.txt
+	@python=$$(bash tools/find-python $(PYTHON)); \
+	echo "Making $(VENV) with $$($$python --version) ($$python)"; \
+	"$$python" -m venv --clear $(VENV)
+	@echo "Installing ttnn, PyTorch, transformers and the rest (about 3 GB to download, once)"
+	@$(BIN)/python -m pip install --quiet --no-compile --no-input --progress-bar off \
+	    --constraint constraints.txt --editable '.[test,dev]'
+	@touch $@
+	@echo "$(VENV) is ready: try $(BIN)/ttfamily --help"

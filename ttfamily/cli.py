@@ -1,0 +1,224 @@
+"""The command line: one function a command, with its options and its help.
+
+Nothing but typer is imported here, and help is plain text without rich: ``ttfamily --help``
+answers before torch could even be found. What a command does is imported when it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 -- typer reads the annotations when it runs
+from typing import Annotated
+
+import typer
+
+from ttfamily.commands.messages import FAILED, reported, show_log
+
+app = typer.Typer(
+    name="ttfamily",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Mesh = Annotated[str, typer.Option(metavar="NAME", help="The mesh to run on: n150 or n300.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND",
+        help="hardware; simulated: real numbers on any machine; dry: no numbers, does it fit?; "
+        "auto: hardware if there is any, else simulated.",
+    ),
+]
+Precision = Annotated[str, typer.Option(metavar="POLICY", help="accuracy or performance.")]
+Traceback = Annotated[bool, typer.Option("--traceback", help="Show the whole traceback of an error.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import ttfamily
+
+        typer.echo(f"ttfamily {ttfamily.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Run Hugging Face language models on Tenstorrent meshes, real or simulated.
+
+    \b
+    Start here:
+      ttfamily demo               a small Llama, trained, run and checked in minutes
+      ttfamily doctor             what this machine has and what it lacks
+      ttfamily generate --help    how to run a model
+    """
+
+
+@app.command(short_help="Train a small Llama, run it, compare it with Hugging Face.")
+def demo(
+    mesh: Mesh = "n300",
+    device: Device = "auto",
+    precision: Precision = "accuracy",
+    traceback: Traceback = False,
+) -> None:
+    """Train a small Llama, run it on a mesh, compare it with Hugging Face.
+
+    Needs no hardware and no download. The first run trains for about a minute on the
+    docstrings of Python's standard library and keeps the checkpoint; later runs use it again.
+    Exits with 0 only if the logits agree with Hugging Face in float32.
+
+    \b
+    Examples:
+      ttfamily demo
+      ttfamily demo --mesh n150 --precision performance
+    """
+    with reported(traceback=traceback):
+        show_log()
+        from rich.console import Console
+
+        from ttfamily.demo.run import run
+
+        passed = run(Console(highlight=False), mesh=mesh, device=device, precision=precision)
+    if not passed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def generate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A checkpoint folder, or a Hugging Face model id.")],
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROMPT", help="Texts to continue, each in quotes; - reads one from standard input."),
+    ] = None,
+    prompts_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="More prompts: one a line."),
+    ] = None,
+    mesh: Mesh = "n150",
+    device: Device = "auto",
+    precision: Precision = "accuracy",
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Stop after so many new tokens.")] = 128,
+    temperature: Annotated[
+        float,
+        typer.Option(metavar="T", min=0.0, help="0 always takes the likeliest token, 1 draws by the model's own odds."),
+    ] = 0.0,
+    top_k: Annotated[
+        int | None,
+        typer.Option(metavar="K", min=1, help="Draw from the K likeliest tokens only."),
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(metavar="P", min=0.0, max=1.0, help="Draw from the likeliest tokens that make up P only."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Makes drawing repeatable."),
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="End before this text; may be given more than once."),
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
+    max_seq_len: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Room for prompt and new tokens; the most that fits by default."),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Slots for prompts; as many as there are prompts by default."),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A branch, tag or commit of the model's repository."),
+    ] = None,
+    traceback: Traceback = False,
+) -> None:
+    """Continue one or more prompts.
+
+    The text goes to standard output, token by token for a single prompt; loading progress and
+    the speed (time to first token, tokens/s/user, tokens/s) go to standard error.
+
+    \b
+    Examples:
+      ttfamily generate meta-llama/Llama-3.1-8B "The capital of France is" --mesh n300
+      ttfamily generate ./checkpoint "Once upon a time" --temperature 0.8 --top-p 0.9 --seed 7
+      ttfamily generate ./checkpoint --chat "Write a haiku" --max-new-tokens 40
+      cat question.txt | ttfamily generate ./checkpoint -
+      ttfamily generate ./checkpoint --prompts-file prompts.txt --batch-size 32
+    """
+    with reported(traceback=traceback):
+        show_log()
+        from ttfamily.commands.prompts import gather
+
+        texts = gather(prompts or (), prompts_file)
+
+        from ttfamily.commands.generate import Sampling, Target
+        from ttfamily.commands.generate import generate as run
+
+        target = Target(
+            model=model,
+            mesh=mesh,
+            device=device,
+            precision=precision,
+            max_seq_len=max_seq_len,
+            batch_size=batch_size,
+            revision=revision,
+        )
+        sampling = Sampling(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            stop=tuple(stop or ()),
+        )
+        run(target, texts, sampling, chat=chat)
+
+
+@app.command(short_help="List the installed model families.")
+def families(traceback: Traceback = False) -> None:
+    """List the model families that are installed, and where each comes from.
+
+    A plugin that could not be loaded is shown with its traceback.
+
+    \b
+    Example:
+      ttfamily families
+    """
+    with reported(traceback=traceback):
+        from rich.console import Console
+
+        from ttfamily.commands.families import show_families
+        from ttfamily.registry import families as installed
+
+        show_families(installed(), Console(highlight=False))
+
+
+@app.command(short_help="Look at this machine: what is here, what is missing.")
+def doctor(traceback: Traceback = False) -> None:
+    """Look at this machine: what is here, what is missing, what to do about it.
+
+    Exits with 0 if models can run on a simulated mesh; hardware is reported beside that.
+
+    \b
+    Example:
+      ttfamily doctor
+    """
+    with reported(traceback=traceback):
+        from rich.console import Console
+
+        from ttfamily.doctor import examine, show
+
+        well = show(examine(), Console(highlight=False))
+    if not well:
+        raise typer.Exit(FAILED)
+
+
+def main() -> None:
+    """Run the command line; the script ``ttfamily`` calls this."""
+    app(prog_name="ttfamily")  # under "python -m" too

@@ -1,0 +1,1 @@
+"""The demo: a small Llama, trained here, run on a mesh and compared with Hugging Face."""

@@ -1,0 +1,68 @@
+"""Every error that ttfamily raises: who met it, what it got, what it expected, what to do."""
+
+from __future__ import annotations
+
+
+class TtfamilyError(Exception):
+    """The root of all errors of this package.
+
+    The message reads ``{who}: got {got}; expected {expected}. {fix}`` and the four parts stay
+    as attributes, so that a caller can show them in its own way.
+
+    :param who: the field, file, tensor or block that found the problem.
+    :param got: what was found there.
+    :param expected: what would have been right.
+    :param fix: what the reader can do about it, as a sentence.
+    """
+
+    def __init__(self, who: str, *, got: str, expected: str, fix: str) -> None:
+        super().__init__(f"{who}: got {got}; expected {expected}. {fix}")
+        self.who = who
+        self.got = got
+        self.expected = expected
+        self.fix = fix
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are pickled as class(*args); keyword-only parts need a function in between,
+        # or an error raised in a worker process would arrive as a TypeError.
+        return _rebuild, (type(self), self.who, self.got, self.expected, self.fix)
+
+
+def _rebuild(kind: type[TtfamilyError], who: str, got: str, expected: str, fix: str) -> TtfamilyError:
+    return kind(who, got=got, expected=expected, fix=fix)
+
+
+class ConfigError(TtfamilyError):
+    """A model's config, or a spec made from it, that cannot be run as it stands."""
+
+
+class CheckpointError(TtfamilyError):
+    """Weights that are missing, damaged, left over or of the wrong shape."""
+
+
+class FamilyError(TtfamilyError):
+    """An architecture that no installed plugin knows."""
+
+
+class FamilyConflict(TtfamilyError):  # noqa: N818 -- the name says what it is; "FamilyConflictError" says it twice
+    """An architecture that more than one installed plugin claims."""
+
+
+class PluginError(TtfamilyError):
+    """A plugin that breaks the contract of its hooks."""
+
+
+class MeshError(TtfamilyError):
+    """A mesh that is unknown, cannot be opened, or does not fit the request."""
+
+
+class PlanError(TtfamilyError):
+    """A model that cannot be laid out on this mesh."""
+
+
+class RequestError(TtfamilyError):
+    """A prompt, a position or a sampling parameter outside what the loaded model can serve."""
+
+
+class SimulatorError(TtfamilyError):
+    """An op, a format or a shape that the simulated mesh does not carry."""

@@ -1,0 +1,104 @@
+"""Llama 2, 3, 3.1 and 3.2: RMS norm, rotary grouped-query attention, gated MLP; the parent of most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ttfamily.core.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec
+from ttfamily.core.weights import column, replicated, row
+from ttfamily.errors import ConfigError
+from ttfamily.hookspecs import hookimpl
+from ttfamily.registry import Family
+
+if TYPE_CHECKING:
+    from ttfamily.core.hf_config import HfConfig
+
+WEIGHTS = {
+    "embedding": replicated("model.embed_tokens"),
+    "layer.attention_norm": replicated("model.layers.{layer}.input_layernorm"),
+    "layer.attention.qkv": column(
+        "model.layers.{layer}.self_attn.q_proj",
+        "model.layers.{layer}.self_attn.k_proj",
+        "model.layers.{layer}.self_attn.v_proj",
+    ),
+    "layer.attention.out": row("model.layers.{layer}.self_attn.o_proj"),
+    "layer.mlp_norm": replicated("model.layers.{layer}.post_attention_layernorm"),
+    "layer.mlp.gate_up": column("model.layers.{layer}.mlp.gate_proj", "model.layers.{layer}.mlp.up_proj"),
+    "layer.mlp.down": row("model.layers.{layer}.mlp.down_proj"),
+    "norm": replicated("model.norm"),
+    "lm_head": column("lm_head"),
+}
+
+
+def spec(config: HfConfig) -> ModelSpec:
+    """Read a ``LlamaForCausalLM`` config (transformers' ``LlamaConfig``), in its old or new form.
+
+    :raises ConfigError: naming the key that is missing, of the wrong type or impossible.
+    """
+    hidden_size = config.take("hidden_size", kind=int)
+    heads = config.take("num_attention_heads", kind=int)
+    head_dim = config.take("head_dim", None, int)
+    if head_dim is None:
+        head_dim = _head_dim(hidden_size, heads)
+    max_position_embeddings = config.take("max_position_embeddings", kind=int)
+    attention_bias = config.take("attention_bias", default=False, kind=bool)
+    rope = config.rope(head_dim, max_position_embeddings)
+    if rope.rotary_dim != head_dim:
+        raise ConfigError(
+            "partial_rotary_factor",
+            got=f"{rope.rotary_dim} rotated dimensions of {head_dim}",
+            expected="the whole head rotated, as LlamaForCausalLM does",
+            fix="Remove the key if the checkpoint was made by LlamaForCausalLM, which does not read it.",
+        )
+    # SmolLM2 writes this to say what its architecture already says.
+    config.take("is_llama_config", default=True, kind=bool)
+    return ModelSpec(
+        vocab_size=config.take("vocab_size", kind=int),
+        hidden_size=hidden_size,
+        num_hidden_layers=config.take("num_hidden_layers", kind=int),
+        max_position_embeddings=max_position_embeddings,
+        tie_word_embeddings=config.take("tie_word_embeddings", default=False, kind=bool),
+        norm=NormSpec(kind="rms", eps=config.take("rms_norm_eps", kind=float)),
+        rope=rope,
+        attention=AttentionSpec(
+            num_attention_heads=heads,
+            num_key_value_heads=config.take("num_key_value_heads", heads, int),
+            head_dim=head_dim,
+            qkv_bias=attention_bias,
+            out_bias=attention_bias,
+            scale=head_dim**-0.5,
+        ),
+        mlp=MlpSpec(
+            kind="gated",
+            intermediate_size=config.take("intermediate_size", kind=int),
+            activation=config.activation("hidden_act", default="silu"),
+            bias=config.take("mlp_bias", default=False, kind=bool),
+        ),
+    )
+
+
+def _head_dim(hidden_size: int, heads: int) -> int:
+    if heads < 1 or hidden_size % heads:
+        raise ConfigError(
+            "num_attention_heads",
+            got=str(heads),
+            expected=f"a divisor of hidden_size, which is {hidden_size}, where head_dim is not given",
+            fix="Write head_dim into config.json, or correct the two.",
+        )
+    return hidden_size // heads
+
+
+LLAMA = Family(
+    name="llama",
+    architectures=("LlamaForCausalLM",),
+    spec=spec,
+    weights=WEIGHTS,
+    # Checkpoints made before transformers 4.32 store the rotary frequencies, which follow from the config.
+    ignored=("model.layers.*.self_attn.rotary_emb.inv_freq",),
+)
+
+
+@hookimpl
+def ttfamily_families() -> tuple[Family, ...]:
+    """Provide the Llama family."""
+    return (LLAMA,)

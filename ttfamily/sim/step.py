@@ -1,0 +1,94 @@
+"""One op, bound to the cells it reads and writes: computed when it is called, and anew by every replay of a trace."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+
+from ttfamily.errors import SimulatorError
+from ttfamily.sim.formats import round_to
+from ttfamily.sim.tensor import Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """A kernel call on cells.
+
+    :param op: the ttnn op, for messages.
+    :param kernel: computes the outputs' values, or gives back the cell that it wrote to.
+    :param inputs: the cells that it reads.
+    :param outputs: the cells that get the results; an op in place has its input's here.
+    :param shapes: the local shapes that ttnn gives the outputs.
+    """
+
+    op: str
+    kernel: Callable[[], Any]
+    inputs: Sequence[Cell]
+    outputs: Sequence[Cell]
+    shapes: Sequence[tuple[int, ...]]
+
+    def __call__(self) -> None:
+        """Compute the outputs from what the inputs hold now.
+
+        :raises SimulatorError: if the kernel cannot compute them, or gives other shapes than ttnn.
+        """
+        values = self._values()
+        if len(values) != len(self.outputs):
+            raise self._wrong(f"{len(values)} results of its kernel", f"{len(self.outputs)}, as many as ttnn returns")
+        for cell, shape, value in zip(self.outputs, self.shapes, values, strict=True):
+            if value is not cell:
+                self._settle(cell, shape, value)
+
+    def _values(self) -> Sequence[Any]:
+        try:
+            values = self.kernel()
+        except (IndexError, RuntimeError, ValueError) as error:
+            raise self._wrong(
+                f"a call that its simulator kernel fails on: {str(error).splitlines()[0]}", "one that it computes as ttnn does"
+            ) from error
+        return values if isinstance(values, (list, tuple)) else [values]
+
+    def _settle(self, cell: Cell, shape: tuple[int, ...], value: torch.Tensor) -> None:
+        if tuple(value.shape[2:]) != shape:
+            raise self._wrong(
+                f"a kernel result of shape {tuple(value.shape[2:])}", f"{shape}, the shape that ttnn gives the output"
+            )
+        cell.value = round_to(value, cell.dtype)
+        for source in self.inputs:
+            if source is not cell and source.value is not None and same_memory(source.value, cell.value):
+                source.shared = cell.shared = True
+
+    def _wrong(self, got: str, expected: str) -> SimulatorError:
+        fix = "The kernel in ttfamily/sim/kernels/ is wrong for this case, or the call is: correct it, and the kernel's test."
+        return SimulatorError(self.op, got=got, expected=expected, fix=fix)
+
+
+def bind(
+    op: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Callable[[], Any]:
+    """Bind the arguments of a call of ``op`` to what computes it.
+
+    :raises SimulatorError: if it does not take one of them: an argument is never ignored.
+    """
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise SimulatorError(
+            op,
+            got=f"a call that the simulated mesh does not take ({error})",
+            expected=f"the arguments {', '.join(signature.parameters)}",
+            fix=f"Extend {getattr(function, '__name__', op)} in {function.__module__}, and its test.",
+        ) from error
+    return lambda: function(*args, **kwargs)
+
+
+def same_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two torch tensors are views of one storage."""
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()

@@ -1,0 +1,169 @@
+"""Hypothesis strategies: configs, prompts, batches and page tables, over the ranges that the core promises.
+
+Sizes are mostly small, so that a test is quick, and now and then as large as they may be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from transformers import LlamaConfig
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DrawFn, SearchStrategy
+
+STEP = 32
+MOST_WEIGHTS = 2**25  # elements of one layer: all sizes at their limit at once would take gigabytes
+SEEDS = st.integers(0, 2**31 - 1)
+PROFILE_EXAMPLES = 20  # what a profile for every day has
+
+
+def examples(count: int) -> settings:
+    """Settings of a test whose examples take seconds: ``count`` where the profile has 20, and in proportion."""
+    return settings(max_examples=max(1, settings().max_examples * count // PROFILE_EXAMPLES))
+
+
+def mostly_small(least: int, common: int, most: int) -> SearchStrategy[int]:
+    """Integers from ``least`` to ``most``, three in four of them up to ``common``."""
+    most = max(least, most)
+    small = st.integers(least, min(common, most))
+    return st.one_of(small, small, small, st.integers(least, most))
+
+
+def multiples(least: int, common: int, most: int) -> SearchStrategy[int]:
+    """Multiples of 32 in the same way; the bounds are multiples of 32 or are rounded down."""
+    return mostly_small(least // STEP, common // STEP, most // STEP).map(lambda n: n * STEP)
+
+
+@attrs.frozen
+class Attention:
+    """The sizes of an attention block."""
+
+    heads: int
+    key_value_heads: int
+    head_dim: int
+
+    @property
+    def width(self) -> int:
+        """Elements of all its weights, for each one of the hidden size."""
+        return 2 * (self.heads + self.key_value_heads) * self.head_dim
+
+
+@st.composite
+def attentions(draw: DrawFn) -> Attention:
+    """1 to 64 heads, key/value heads that divide them, head_dim 32 to 256 in steps of 32."""
+    heads = draw(mostly_small(1, 12, 64))
+    divisors = [n for n in range(1, heads + 1) if heads % n == 0]
+    return Attention(heads, draw(st.sampled_from(divisors)), draw(multiples(32, 128, 256)))
+
+
+@st.composite
+def ropes(draw: DrawFn, *, trained: int) -> dict[str, Any]:
+    """``rope_parameters`` of every type that the core knows.
+
+    :param trained: the length behind which llama3 scaling begins.
+    """
+    kind = draw(st.sampled_from(["default", "linear", "dynamic", "llama3"]))
+    rope: dict[str, Any] = {"rope_type": kind, "rope_theta": draw(st.sampled_from([10000.0, 500000.0]))}
+    if kind != "default":
+        rope["factor"] = draw(st.sampled_from([1.5, 2.0, 8.0]))
+    if kind == "llama3":
+        rope |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": trained}
+    return rope
+
+
+@st.composite
+def llama_configs(
+    draw: DrawFn, *, layers: int = 1, max_position_embeddings: int = 1024, most_weights: int = MOST_WEIGHTS
+) -> LlamaConfig:
+    """Draw the config of any Llama that the core promises to run.
+
+    Hidden size 64 to 4096 in steps of 32; an intermediate size and a vocabulary of any width, the
+    vocabulary never a multiple of 32; biases; a tied head; every rope type, dynamic scaling with a
+    trained length of 32 to 256 tokens, so that prompts go beyond it.
+
+    :param most_weights: elements in one layer; limits which sizes are large together.
+    """
+    attention = draw(attentions())
+    hidden = draw(multiples(64, 512, min(4096, most_weights // attention.width)))
+    rope = draw(ropes(trained=64))
+    dynamic = rope["rope_type"] == "dynamic"
+    return LlamaConfig(
+        vocab_size=draw(mostly_small(33, 600, 5000).filter(lambda n: n % STEP)),
+        hidden_size=hidden,
+        intermediate_size=draw(mostly_small(1, 1024, min(11008, most_weights // (3 * hidden)))),
+        num_hidden_layers=layers,
+        num_attention_heads=attention.heads,
+        num_key_value_heads=attention.key_value_heads,
+        head_dim=attention.head_dim,
+        max_position_embeddings=draw(multiples(32, 256, 256)) if dynamic else max_position_embeddings,
+        rope_parameters=rope,
+        attention_bias=draw(st.booleans()),
+        mlp_bias=draw(st.booleans()),
+        tie_word_embeddings=draw(st.booleans()),
+        hidden_act=draw(st.sampled_from(["silu", "silu", "silu", "gelu", "gelu_pytorch_tanh", "relu"])),
+        rms_norm_eps=draw(st.sampled_from([1e-5, 1e-6])),
+    )
+
+
+def lengths(longest: int = 512) -> SearchStrategy[int]:
+    """Lengths of prompts in tokens, 1 to ``longest``, few of them multiples of 32."""
+    return mostly_small(1, min(100, longest), longest)
+
+
+@st.composite
+def prompts(draw: DrawFn, *, vocab_size: int, longest: int = 512) -> torch.Tensor:
+    """Token ids, ``[n]`` int64."""
+    return random_tokens(vocab_size, draw(lengths(longest)), draw(SEEDS))
+
+
+def random_tokens(vocab_size: int, count: int, seed: int) -> torch.Tensor:
+    """``[count]`` int64 token ids, the same for the same seed."""
+    return torch.randint(0, vocab_size, (count,), generator=torch.Generator().manual_seed(seed))
+
+
+@attrs.frozen(kw_only=True)
+class Batch:
+    """Slots, and how many tokens each holds.
+
+    :param tokens: one entry for each slot; 0 for an empty one.
+    """
+
+    tokens: tuple[int, ...]
+
+    @property
+    def slots(self) -> list[int]:
+        """The slots that hold something."""
+        return [slot for slot, count in enumerate(self.tokens) if count]
+
+
+@st.composite
+def batches(draw: DrawFn, *, users: int = 32, longest: int = 512, different: int = 3) -> Batch:
+    """1 to ``users`` slots, some of them empty but not all, each with its own length.
+
+    :param different: the most distinct lengths, since each padded length compiles programs of its own.
+    """
+    size = draw(mostly_small(1, 6, users))
+    counts = draw(st.lists(lengths(longest), min_size=1, max_size=different))
+    tokens = draw(st.lists(st.sampled_from([0, *counts, *counts]), min_size=size, max_size=size))
+    first = draw(st.integers(0, size - 1))
+    tokens[first] = tokens[first] or counts[0]
+    return Batch(tokens=tuple(tokens))
+
+
+@st.composite
+def page_tables(draw: DrawFn, *, batch: Batch, pages: int, blocks: int, more: int = 1) -> torch.Tensor:
+    """Blocks for what a batch holds and ``more`` tokens each, in no order: ``[slots, pages]`` int32, -1 where none.
+
+    :param blocks: how many blocks there are.
+    """
+    shuffled = torch.randperm(blocks, generator=torch.Generator().manual_seed(draw(SEEDS))).tolist()
+    table = torch.full((len(batch.tokens), pages), -1, dtype=torch.int32)
+    for slot in batch.slots:
+        owned = -(-(batch.tokens[slot] + more) // STEP)
+        table[slot, :owned] = torch.tensor([shuffled.pop() for _ in range(owned)], dtype=torch.int32)
+    return table
