@@ -20,6 +20,7 @@ help: ## Show the targets
 	@echo "  PYTHON=/path/to/python3.12 chooses the Python that makes the environment."
 
 env: $(STAMP) ## Make the environment in .venv (once; about 6 GB, most of it PyTorch)
+	@echo "$(VENV) is ready: try $(BIN)/ttfamily --help"
 
 demo: $(STAMP) ## Train a small Llama, run it on a simulated n300, compare with Hugging Face
 	@$(BIN)/ttfamily demo
@@ -44,7 +45,6 @@ $(STAMP): pyproject.toml constraints.txt
 	echo "Making $(VENV) with $$($$python --version) ($$python)"; \
 	"$$python" -m venv --clear $(VENV)
 	@echo "Installing ttnn, PyTorch, transformers and the rest (about 3 GB to download, once)"
-	@$(BIN)/python -m pip install --quiet --no-compile --no-input --progress-bar off \
+	@$(BIN)/python -m pip install -qq --no-compile --no-input --progress-bar off \
 	    --constraint constraints.txt --editable '.[test,dev]'
 	@touch $@
-	@echo "$(VENV) is ready: try $(BIN)/ttfamily --help"

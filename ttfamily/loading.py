@@ -71,7 +71,7 @@ def load(
             transformer = Transformer(plan, weights, progress)
             weights.finish()
         used, total = opened.dram_bytes()
-        log.info("%s on %s: %.2f of %.2f GiB of DRAM in use on each chip", folder.name, mesh, used / 2**30, total / 2**30)
+        log.info("%s on %s: %.2f of %.2f GiB of DRAM used on each chip", folder.name, mesh, used / 2**30, total / 2**30)
         return Model(transformer, tokenizer=load_tokenizer(folder), eos_token_ids=eos_token_ids(folder, config))
     except BaseException:
         opened.close()
@@ -100,9 +100,8 @@ def checkpoint_folder(name_or_folder: str | Path, revision: str | None = None) -
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
     except HFValidationError as error:
-        raise CheckpointError(
-            name, got="neither a folder nor a model id", expected='a folder, or an id like "owner/model"', fix="Check it."
-        ) from error
+        got, expected = "neither a folder nor a model id", 'a folder, or an id like "owner/model"'
+        raise CheckpointError(name, got=got, expected=expected, fix="Check it.") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) as error:
         raise CheckpointError(
             name,

@@ -17,7 +17,6 @@ from ttfamily.generation.graph import DecodeGraph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
     from transformers import PreTrainedTokenizerBase
     from typing_extensions import Self
@@ -88,7 +87,8 @@ class Model:
         :raises RequestError: if the request cannot be served, before anything runs.
         """
         single = isinstance(prompt, str) or all(isinstance(token, int) for token in prompt)
-        ids = [self._token_ids(text) for text in ([prompt] if single else prompt)]
+        prompts: Sequence[Any] = [prompt] if single else prompt
+        ids = [self._token_ids(text) for text in prompts]
         if not 1 <= len(ids) <= self.plan.max_batch_size:
             raise RequestError(
                 "generate",
@@ -215,6 +215,6 @@ class Model:
         """Return the model."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the mesh."""
         self.close()

@@ -40,6 +40,7 @@ TINY = LlamaConfig(
 )
 SPEC = LLAMA.spec(HfConfig.of(TINY))
 TIED = attrs.evolve(SPEC, tie_word_embeddings=True)
+DOWN = LLAMA.weights["layer.mlp.down"].modules
 QKV = ((32, 32), (16, 32), (16, 32))
 
 
@@ -270,3 +271,9 @@ def test_a_rule_without_proper_module_paths_is_refused(modules: object) -> None:
 def test_an_unknown_cut_is_refused() -> None:
     with refused(PluginError, "WeightRule.cut", "diagonal", "column, row, replicated"):
         WeightRule(modules=("a",), cut="diagonal")
+
+
+def test_a_rule_that_cuts_a_slot_another_way_than_its_block_is_refused(weights: MakeWeights) -> None:
+    family = attrs.evolve(LLAMA, weights={**LLAMA.weights, "layer.mlp.down": column(*DOWN)})
+    with refused(PluginError, "slot layer.mlp.down", "'column'", "'row'"):
+        weights(family).take("layer.mlp.down", ((32, 48),), 0, cut="row")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ttfamily.core.heads import Source
     from ttfamily.core.plan import Plan
+    from ttfamily.core.rope import Rotation
     from ttfamily.core.steps import DecodeStep, PrefillChunk
     from ttfamily.core.weights import Weights
 
@@ -36,10 +37,15 @@ class Attention:
         hidden, size = plan.spec.hidden_size, spec.head_dim
         wide, narrow = spec.num_attention_heads * size, spec.num_key_value_heads * size
         qkv = weights.take(
-            "layer.attention.qkv", ((wide, hidden), (narrow, hidden), (narrow, hidden)), layer, bias=spec.qkv_bias
+            "layer.attention.qkv",
+            ((wide, hidden), (narrow, hidden), (narrow, hidden)),
+            layer,
+            bias=spec.qkv_bias,
+            cut="column",
         )
-        out = weights.take("layer.attention.out", ((hidden, wide),), layer, bias=spec.out_bias)
-        self.heads = {"num_heads": heads.query_per_device, "num_kv_heads": heads.key_value_per_device}
+        out = weights.take("layer.attention.out", ((hidden, wide),), layer, bias=spec.out_bias, cut="row")
+        self.num_heads = heads.query_per_device
+        self.heads = {"num_heads": self.num_heads, "num_kv_heads": heads.key_value_per_device}
         cores = heads.query_per_device if heads.query_per_device in programs.core_counts() else None
         self.qkv = column_linear(
             plan,
@@ -52,7 +58,7 @@ class Attention:
             plan,
             f"layer {layer} attention.out",
             arrange(out.weight[0].T, heads.query, size, plan.head_dim).T,
-            out.bias and out.bias[0],
+            None if out.bias is None else out.bias[0],
             "row",
             plan.precision.out,
             cores_in=cores,
@@ -93,7 +99,7 @@ class Attention:
         )  # [1, B, H, E]
         ttnn.deallocate(query)
         by_user = ttnn.to_memory_config(context, self.decode_context)
-        merged = ttnn.experimental.nlp_concat_heads_decode(by_user, num_heads=self.heads["num_heads"])  # [1, 1, 32, H E]
+        merged = ttnn.experimental.nlp_concat_heads_decode(by_user, num_heads=self.num_heads)  # [1, 1, 32, H E]
         ttnn.deallocate(by_user)
         width = merged.shape[3]
         rows = ttnn.reshape(merged, (1, 1, self.users, width), (1, 1, 32, width))  # [1, 1, B, H E]  the same buffer
@@ -134,7 +140,7 @@ class Attention:
         ttnn.deallocate(stored)
 
     @staticmethod
-    def _rotate(x: ttnn.Tensor, rotation: object, *, decode: bool) -> ttnn.Tensor:
+    def _rotate(x: ttnn.Tensor, rotation: Rotation, *, decode: bool) -> ttnn.Tensor:
         turned = ttnn.experimental.rotary_embedding_llama(
             x, rotation.cos, rotation.sin, rotation.swap, is_decode_mode=decode
         )
@@ -147,12 +153,11 @@ def _merger(heads: int, head_dim: int) -> Callable[[ttnn.Tensor], ttnn.Tensor]:
 
     The op keeps a tile row of all heads twice on a core, so very wide ones are merged in parts.
     """
-    parts = next(n for n in range(1, heads + 1) if heads % n == 0 and merge_fits(heads // n * head_dim))
-    if parts == 1:
-        return ttnn.experimental.nlp_concat_heads
-    share = heads // parts
+    share = max(n for n in range(1, heads + 1) if heads % n == 0 and merge_fits(n * head_dim))
 
     def merge(x: ttnn.Tensor) -> ttnn.Tensor:
+        if share == heads:
+            return ttnn.experimental.nlp_concat_heads(x)
         length = x.shape[2]
         cuts = [ttnn.slice(x, (0, i, 0, 0), (1, i + share, length, head_dim)) for i in range(0, heads, share)]
         return ttnn.concat([ttnn.experimental.nlp_concat_heads(cut) for cut in cuts], dim=3)
@@ -165,7 +170,8 @@ def _fuse(plan: Plan, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
     spec, heads = plan.spec.attention, plan.heads
 
     def placed(part: torch.Tensor, source: Source) -> torch.Tensor:
-        return arrange(part, source, spec.head_dim, plan.head_dim).unflatten(0, (heads.num_devices, -1))
+        rows = arrange(part, source, spec.head_dim, plan.head_dim)
+        return rows.reshape(heads.num_devices, -1, *rows.shape[1:])
 
     q, k = (interleave(part, spec.head_dim, plan.spec.rope.rotary_dim) for part in parts[:2])
     fused = [placed(q, heads.query), placed(k, heads.key_value), placed(parts[2], heads.key_value)]

@@ -48,7 +48,7 @@ def longest_context(plan: Plan, dram_bytes: int) -> int:
     if fits < 1:
         raise PlanError(
             f"{plan.mesh.name}, {plan.max_batch_size} users",
-            got=f"{weight_bytes(plan) / 2**30:.1f} GiB of weights for each chip, which has {dram_bytes / 2**30:.1f} GiB",
+            got=f"{weight_bytes(plan) / 2**30:.1f} GiB of weights for each chip of {dram_bytes / 2**30:.1f} GiB",
             expected=f"room for the weights and {PAGE_STEP} tokens of KV cache for every user",
             fix='Use a mesh with more chips, precision="performance", or a smaller max_batch_size.',
         )

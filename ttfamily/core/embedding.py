@@ -20,7 +20,7 @@ class Embedding:
 
     def __init__(self, plan: Plan, weights: Weights) -> None:
         spec = plan.spec
-        table = weights.take("embedding", ((spec.vocab_size, spec.hidden_size),)).weight[0]
+        table = weights.take("embedding", ((spec.vocab_size, spec.hidden_size),), cut="replicated").weight[0]
         self.table = put(plan.mesh, table[None, None], dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT)
         width = spec.hidden_size
         self.residual = plan.programs.width_sharded(width, plan.programs.cores_of(width))

@@ -14,7 +14,10 @@ from ttfamily.errors import RequestError
 if TYPE_CHECKING:
     from ttfamily.core.plan import Plan
 
-UNOWNED = -1  # the kernels write nothing to such a page
+SKIP = -1  # paged_fill_cache writes nothing to such a page
+# Flash attention reads whole chunks, so it touches pages behind a user's last one, and masks them. Those name this
+# block: it exists, holds zeros, and nobody owns it.
+SPARE = 0
 
 
 class LayerCache:
@@ -43,13 +46,14 @@ class PageTable:
 
     :param slots: how many users there can be.
     :param pages: the most blocks one user can have.
-    :param blocks: how many blocks there are in all.
+    :param blocks: how many blocks there are in all, the spare one among them.
+    :ivar table: ``[slots, pages]`` int32, the spare block where a slot owns none.
     """
 
     def __init__(self, slots: int, pages: int, blocks: int) -> None:
-        self.table = torch.full((slots, pages), UNOWNED, dtype=torch.int32)
+        self.table = torch.full((slots, pages), SPARE, dtype=torch.int32)
         self._owned: list[list[int]] = [[] for _ in range(slots)]
-        self._free = list(range(blocks - 1, -1, -1))
+        self._free = list(range(blocks - 1, SPARE, -1))
         self.changed = True
 
     def reserve(self, slot: int, tokens: int) -> None:
@@ -76,18 +80,16 @@ class PageTable:
         self._free += reversed(self._owned[slot])
         self.changed |= bool(self._owned[slot])
         self._owned[slot] = []
-        self.table[slot] = UNOWNED
+        self.table[slot] = SPARE
 
     def fill_row(self, slot: int, start: int, length: int) -> torch.Tensor:
-        """The blocks that ``length`` tokens from ``start`` are written to, ``[1, length / 32]``; -1 behind the last."""
-        row = torch.full((1, length // BLOCK_SIZE), UNOWNED, dtype=torch.int32)
+        """Where ``length`` tokens from ``start`` are written, ``[1, length / 32]``; -1 behind the slot's last block."""
+        row = torch.full((1, length // BLOCK_SIZE), SKIP, dtype=torch.int32)
         owned = self._owned[slot][start // BLOCK_SIZE :][: row.shape[1]]
         row[0, : len(owned)] = torch.tensor(owned, dtype=torch.int32)
         return row
 
     def read_row(self, slot: int, length: int) -> torch.Tensor:
-        """The blocks of the first ``length`` tokens, ``[1, length / 32]``, as a kernel may read them.
-
-        Behind the last one a block stands that exists: what it holds is masked, but it is read.
-        """
-        return self.fill_row(slot, 0, length).clamp(min=0)
+        """The blocks of the first ``length`` tokens, ``[1, length / 32]``; the spare one behind the slot's last."""
+        row = self.fill_row(slot, 0, length)
+        return row.masked_fill(row == SKIP, SPARE)

@@ -126,7 +126,8 @@ def column_linear(
     weights = columns(weight)
     biases = [None] * len(weights) if bias is None else columns(bias)
     parts = [
-        Linear(plan, who, w, b, "column", precision, activation=activation) for w, b in zip(weights, biases, strict=True)
+        Linear(plan, who, part, shift, "column", precision, activation=activation)
+        for part, shift in zip(weights, biases, strict=True)
     ]
     if len(parts) == 1:
         return parts[0]

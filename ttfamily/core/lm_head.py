@@ -21,7 +21,7 @@ class LmHead:
 
     def __init__(self, plan: Plan, weights: Weights) -> None:
         spec = plan.spec
-        weight = weights.take("lm_head", ((spec.vocab_size, spec.hidden_size),)).weight[0]
+        weight = weights.take("lm_head", ((spec.vocab_size, spec.hidden_size),), cut="column").weight[0]
         padding = plan.vocab_per_device * plan.mesh.num_devices - spec.vocab_size
         rows = functional.pad(weight, (0, 0, 0, padding)) if padding else weight
         self.linear = column_linear(plan, "lm_head", rows, None, plan.precision.lm_head, output=ttnn.DRAM_MEMORY_CONFIG)

@@ -8,7 +8,7 @@ import ttnn
 from torch.nn import functional
 
 from ttfamily.core.ccl import reducer
-from ttfamily.core.linear import Linear, column_linear
+from ttfamily.core.linear import Linear, WideLinear, column_linear
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ class _Down:
 
     def __init__(self, plan: Plan, weights: Weights, layer: int) -> None:
         spec, hidden = plan.spec.mlp, plan.spec.hidden_size
-        weight = weights.take("layer.mlp.down", ((hidden, spec.intermediate_size),), layer, bias=spec.bias)
+        weight = weights.take("layer.mlp.down", ((hidden, spec.intermediate_size),), layer, bias=spec.bias, cut="row")
         padded = _padded(plan, weight.weight[0].T).T
         bias = None if weight.bias is None else weight.bias[0]
         self.linear = Linear(plan, f"layer {layer} mlp.down", padded, bias, "row", plan.precision.down)
@@ -61,9 +61,9 @@ class GatedMlp:
     def __init__(self, plan: Plan, weights: Weights, layer: int) -> None:
         spec, programs = plan.spec.mlp, plan.programs
         shape = (spec.intermediate_size, plan.spec.hidden_size)
-        both = weights.take("layer.mlp.gate_up", (shape, shape), layer, bias=spec.bias)
+        both = weights.take("layer.mlp.gate_up", (shape, shape), layer, bias=spec.bias, cut="column")
         self.gate, self.up = (
-            column_linear(plan, f"layer {layer} mlp.{name}", _padded(plan, w), _padded(plan, b), plan.precision.gate_up)
+            _projection(plan, f"layer {layer} mlp.{name}", w, b)
             for name, w, b in zip(("gate", "up"), both.weight, both.bias or (None, None), strict=True)
         )
         self.down = _Down(plan, weights, layer)
@@ -98,15 +98,9 @@ class PlainMlp:
     def __init__(self, plan: Plan, weights: Weights, layer: int) -> None:
         spec = plan.spec.mlp
         shape = (spec.intermediate_size, plan.spec.hidden_size)
-        up = weights.take("layer.mlp.up", (shape,), layer, bias=spec.bias)
-        self.up = column_linear(
-            plan,
-            f"layer {layer} mlp.up",
-            _padded(plan, up.weight[0]),
-            None if up.bias is None else _padded(plan, up.bias[0]),
-            plan.precision.gate_up,
-            activation=ACTIVATIONS[spec.activation],
-        )
+        up = weights.take("layer.mlp.up", (shape,), layer, bias=spec.bias, cut="column")
+        bias = None if up.bias is None else up.bias[0]
+        self.up = _projection(plan, f"layer {layer} mlp.up", up.weight[0], bias, ACTIVATIONS[spec.activation])
         self.down = _Down(plan, weights, layer)
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
@@ -118,11 +112,23 @@ class PlainMlp:
         return self.down.prefill(self.up.prefill(x))
 
 
-MLPS = {"gated": GatedMlp, "plain": PlainMlp}
+MLPS: dict[str, type[GatedMlp | PlainMlp]] = {"gated": GatedMlp, "plain": PlainMlp}
 
 
-def _padded(plan: Plan, tensor: torch.Tensor | None) -> torch.Tensor | None:
+def _projection(
+    plan: Plan,
+    who: str,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    activation: ttnn.UnaryWithParam | None = None,
+) -> Linear | WideLinear:
+    """Make a projection to the padded intermediate size."""
+    shift = None if bias is None else _padded(plan, bias)
+    return column_linear(plan, who, _padded(plan, weight), shift, plan.precision.gate_up, activation=activation)
+
+
+def _padded(plan: Plan, tensor: torch.Tensor) -> torch.Tensor:
     """Pad the first dimension, ``intermediate_size``, to the plan's."""
-    if tensor is None or tensor.shape[0] == plan.intermediate_size:
+    if tensor.shape[0] == plan.intermediate_size:
         return tensor
     return functional.pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, plan.intermediate_size - tensor.shape[0]))

@@ -27,7 +27,7 @@ class Norm:
 
     def __init__(self, plan: Plan, weights: Weights, slot: str, layer: int | None = None) -> None:
         spec = plan.spec.norm
-        weight = weights.take(slot, ((plan.spec.hidden_size,),), layer, bias=spec.bias)
+        weight = weights.take(slot, ((plan.spec.hidden_size,),), layer, bias=spec.bias, cut="replicated")
         self.op = {"rms": ttnn.rms_norm, "layer": ttnn.layer_norm}[spec.kind]
         self.arguments = {
             "epsilon": spec.eps,

@@ -59,7 +59,8 @@ def read_cut(tensor: ttnn.Tensor, dim: int) -> torch.Tensor:
 
 def read_replicated(tensor: ttnn.Tensor) -> torch.Tensor:
     """Read a tensor that every device holds whole: the first device's copy."""
-    return ttnn.to_torch(ttnn.get_device_tensors(tensor)[0])
+    whole: torch.Tensor = ttnn.to_torch(ttnn.get_device_tensors(tensor)[0])
+    return whole
 
 
 def _mapper(mesh: Mesh, cut: int | None) -> ttnn.CppTensorToMesh:

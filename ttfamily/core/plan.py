@@ -116,8 +116,8 @@ class Plan:
 
     @property
     def num_blocks(self) -> int:
-        """Blocks of the KV cache: every user may reach ``max_seq_len``."""
-        return self.max_batch_size * self.pages
+        """Blocks of the KV cache: every user may reach ``max_seq_len``, and one that nobody owns."""
+        return self.max_batch_size * self.pages + 1
 
     def padded_length(self, tokens: int) -> int:
         """The shortest prefill length that holds ``tokens``."""

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 Format = Literal["bf16", "bfp8", "bfp4"]
 Fidelity = Literal["LoFi", "HiFi2", "HiFi4"]
 
-TILE_BYTES: dict[str, int] = {"fp32": 4096, "bf16": 2048, "bfp8": 1088, "bfp4": 576}  # a 32 x 32 tile with its exponents
+# Of a 32 x 32 tile, with the exponents that a block format shares.
+TILE_BYTES: dict[str, int] = {"fp32": 4096, "bf16": 2048, "bfp8": 1088, "bfp4": 576}
 _FIDELITY: dict[str, Fidelity] = {"bf16": "HiFi4", "bfp8": "HiFi2", "bfp4": "LoFi"}
 
 

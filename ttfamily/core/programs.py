@@ -85,7 +85,11 @@ class Programs:
 
     def _l1_sharded(self, shard: tuple[int, int], cores: int, strategy: ttnn.ShardStrategy) -> ttnn.MemoryConfig:
         return ttnn.create_sharded_memory_config(
-            shard, self.core_range(cores), strategy, ttnn.ShardOrientation.ROW_MAJOR, use_height_and_width_as_shard_shape=True
+            shard,
+            self.core_range(cores),
+            strategy,
+            ttnn.ShardOrientation.ROW_MAJOR,
+            use_height_and_width_as_shard_shape=True,
         )
 
     def bank_sharded(self, height: int, width: int) -> ttnn.MemoryConfig:
@@ -109,8 +113,9 @@ class Programs:
         cores_in: int | None = None,
         activation: ttnn.UnaryWithParam | None = None,
     ) -> MatmulArguments:
-        """DRAM-sharded matmul ``[32, k] @ [k, n]``, activations width-sharded over ``cores_in``, or their most cores.
+        """DRAM-sharded matmul ``[32, k] @ [k, n]``, activations width-sharded.
 
+        :param cores_in: that the input is sharded over; as many as ``k`` allows if None.
         :raises PlanError: if no block of the inner dimension fits in L1.
         """
         cores_in, cores_out = cores_in or self.cores_of(k), self.cores_of(n)
@@ -120,14 +125,18 @@ class Programs:
 
         def static(block: int) -> int:
             # input twice, weights three times (a read ahead of a read ahead), output, float32 sums, bias
-            return L1_BASE + 2 * block * BF16 + 3 * block * per_bank * precision.tile_bytes + (per_bank + 1) * (2 * BF16 + FP32)
+            inputs = 2 * block * BF16 + 3 * block * per_bank * precision.tile_bytes
+            return L1_BASE + inputs + (per_bank + 1) * (2 * BF16 + FP32)
 
         fitting = [d for d in range(1, inner + 1) if inner % d == 0 and resident + static(d) <= L1_BYTES]
         if not fitting:
             raise _too_large(who, f"[{TILE}, {k}] @ [{k}, {n}] in decode", resident + static(1))
         return {
             "program_config": ttnn.MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig(
-                in0_block_w=max(fitting), per_core_M=ROW_TILES, per_core_N=tiles(n) // cores_out, fused_activation=activation
+                in0_block_w=max(fitting),
+                per_core_M=ROW_TILES,
+                per_core_N=tiles(n) // cores_out,
+                fused_activation=activation,
             ),
             "compute_kernel_config": compute_kernel(precision),
             "memory_config": ttnn.L1_WIDTH_SHARDED_MEMORY_CONFIG,

@@ -18,6 +18,8 @@ from ttfamily.core.programs import TILE, round_up
 from ttfamily.core.rope_frequencies import depends_on_length, prompt_table, rope_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ttfamily.core.plan import Plan
 
 # B users, S tokens, E head_dim (padded)
@@ -42,7 +44,7 @@ class Rope:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         positions = round_up(plan.max_seq_len, plan.prefill_lengths[-1])  # room for the padding of the last chunk
-        tables = [self._widen(t, fill) for t, fill in zip(rope_table(plan.spec.rope, positions), (1.0, 0.0), strict=True)]
+        tables = self._widen(rope_table(plan.spec.rope, positions))
         # Looked up by row in decode, cut in whole tiles in prefill: one copy in each layout.
         self.rows = [put(plan.mesh, t, dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT) for t in tables]
         self.tiled = [put(plan.mesh, t, dtype=ttnn.bfloat16) for t in tables]
@@ -72,17 +74,17 @@ class Rope:
         if depends_on_length(self.plan.spec.rope):
             host = prompt_table(self.plan.spec.rope, prompt)
             padded = [functional.pad(t, (0, 0, 0, start + length - prompt))[start : start + length] for t in host]
-            tables = [self._widen(t, fill) for t, fill in zip(padded, (1.0, 0.0), strict=True)]
-            cos, sin = (put(self.plan.mesh, t, dtype=ttnn.bfloat16) for t in tables)
+            cos, sin = (put(self.plan.mesh, table, dtype=ttnn.bfloat16) for table in self._widen(padded))
         else:
             end = (1, 1, start + length, self.plan.head_dim)
             cos, sin = (ttnn.slice(table, (0, 0, start, 0), end) for table in self.tiled)
         return Rotation(cos, sin, self.prefill_swap)
 
-    def _widen(self, table: torch.Tensor, fill: float) -> torch.Tensor:
-        """``[positions, rotary_dim / 2] -> [1, 1, positions, E]``: each angle for both of its pair, the rest unturned."""
-        wide = table.repeat_interleave(2, -1)
-        return functional.pad(wide, (0, self.plan.head_dim - wide.shape[-1]), value=fill)[None, None]
+    def _widen(self, cos_sin: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """``[positions, rotary_dim / 2] -> [1, 1, positions, E]``: each angle twice, the rest unturned."""
+        wide = [table.repeat_interleave(2, -1) for table in cos_sin]
+        rest = self.plan.head_dim - wide[0].shape[-1]
+        return [functional.pad(t, (0, rest), value=fill)[None, None] for t, fill in zip(wide, (1.0, 0.0), strict=True)]
 
 
 def pair_swap() -> torch.Tensor:

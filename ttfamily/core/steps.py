@@ -19,7 +19,7 @@ class DecodeStep:
     """One token for every user, each at its own position.
 
     :param positions: ``[B]`` int32; an empty slot is at -1.
-    :param page_table: ``[B, P]`` int32; -1 where a user owns no page.
+    :param page_table: ``[B, P]`` int32; the spare block where a user owns none.
     :param rotation: of every user's position.
     """
 
@@ -35,8 +35,8 @@ class PrefillChunk:
     :param start: the position of its first token, a multiple of the longest prefill length.
     :param length: S, padded.
     :param fill_pages: ``[1, S / 32]`` int32, where its keys and values go; -1 behind the last owned page.
-    :param read_pages: ``[1, (start + S) / 32]`` int32, the user's pages up to the chunk's end; every entry
-        names a block that exists.
+    :param read_pages: ``[1, (start + S) / 32]`` int32, the user's pages up to the chunk's end; the spare
+        block behind the last owned one.
     :param rotation: of the chunk's positions.
     """
 

@@ -73,7 +73,7 @@ class Transformer:
         return x
 
     def logits_at(self, x: ttnn.Tensor, token: int) -> ttnn.Tensor:
-        """Logits of the tile that holds ``token``: ``[1, 1, 32, V]``, cut over the devices; its row is ``token % 32``."""
+        """Logits of the tile that holds ``token``, ``[1, 1, 32, V]``, cut over the devices: row ``token % 32``."""
         start = token // TILE * TILE
         tile = ttnn.slice(x, (0, 0, start, 0), (1, 1, start + TILE, x.shape[3]))
         normed = self.norm.prefill(tile)

@@ -131,7 +131,13 @@ class Weights:
         return self._checkpoint.device
 
     def take(
-        self, slot: str, shapes: tuple[tuple[int, ...], ...], layer: int | None = None, *, bias: bool = False
+        self,
+        slot: str,
+        shapes: tuple[tuple[int, ...], ...],
+        layer: int | None = None,
+        *,
+        bias: bool = False,
+        cut: Cut | None = None,
     ) -> Weight:
         """Read one slot and bring it into its canonical parts.
 
@@ -140,10 +146,18 @@ class Weights:
             first of its dimensions.
         :param layer: the layer's number, for the slots of a layer.
         :param bias: whether the slot has biases.
+        :param cut: how the block that asks cuts it over the mesh; None if that is all one to it.
         :raises CheckpointError: if a tensor is missing or a part has another shape.
-        :raises PluginError: if the family has no rule for the slot.
+        :raises PluginError: if the family has no rule for the slot, or cuts it otherwise than the block.
         """
         rule = self._rule(slot)
+        if cut is not None and rule.cut != cut:
+            raise PluginError(
+                f"family {self._family.name}, slot {slot}",
+                got=f"the cut {rule.cut!r}",
+                expected=f"{cut!r}, which is how the block of this slot works",
+                fix="Correct the rule in the family's 'weights' table.",
+            )
         source = self._rule(EMBEDDING) if slot == LM_HEAD and self._spec.tie_word_embeddings else rule
         weight = self._parts(slot, source, "weight", shapes, layer)
         if source is not rule:

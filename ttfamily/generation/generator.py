@@ -62,7 +62,12 @@ class Request:
 
 
 def run(
-    model: Model, prompts: Sequence[list[int]], *, sampling: Sequence[Sampling], stop: Sequence[str], max_new_tokens: int
+    model: Model,
+    prompts: Sequence[list[int]],
+    *,
+    sampling: Sequence[Sampling],
+    stop: Sequence[str],
+    max_new_tokens: int,
 ) -> Iterator[tuple[int, str]]:
     """Generate for all prompts at once; yields (prompt's index, piece of text) as they come.
 

@@ -8,6 +8,7 @@ import torch
 import ttnn
 from torch.nn import functional
 
+from ttfamily.core.kv_cache import SPARE
 from ttfamily.core.placement import integers, read_cut, write
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class DecodeGraph:
         self.tokens = integers(self.mesh, torch.zeros(1, users, dtype=torch.int32), ttnn.uint32)
         self.rope_positions = integers(self.mesh, torch.zeros(1, users, dtype=torch.int32), ttnn.uint32)
         self.positions = integers(self.mesh, torch.full((users,), -1, dtype=torch.int32), ttnn.int32)
-        self.page_table = integers(self.mesh, torch.full((users, plan.pages), -1, dtype=torch.int32), ttnn.int32)
+        self.page_table = integers(self.mesh, torch.full((users, plan.pages), SPARE, dtype=torch.int32), ttnn.int32)
         self._trace: int | None = None
         self._logits: ttnn.Tensor | None = None
 
@@ -49,7 +50,7 @@ class DecodeGraph:
         write(self.mesh, positions.clamp(min=0)[None], self.rope_positions)
         write(self.mesh, positions, self.positions)
         if page_table is not None:
-            write(self.mesh, functional.pad(page_table, (0, 0, 0, empty), value=-1), self.page_table)
+            write(self.mesh, functional.pad(page_table, (0, 0, 0, empty), value=SPARE), self.page_table)
         if self._trace is None:
             return self._first()[:slots]
         ttnn.execute_trace(self.mesh.device, self._trace, cq_id=0, blocking=False)

@@ -8,24 +8,35 @@ import torch
 import ttnn
 
 from ttfamily.errors import SimulatorError
-from ttfamily.sim.formats import round_to
+from ttfamily.sim.formats import CARRIER, as_host, round_to
 from ttfamily.sim.placement import shard
+from ttfamily.sim.step import same_memory
 from ttfamily.sim.tensor import Cell, SimTensor, cell_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ttfamily.sim.interpreter import Interpreter
 
-    Crossing = Callable[[Interpreter, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+CROSSINGS: dict[str, Callable[..., Any]] = {}
 
-CROSSINGS: dict[str, Crossing] = {}
+# What ttnn stores a torch tensor as when no format is named; the rest it stores as float32.
+DEFAULT_FORMAT = {
+    torch.bfloat16: ttnn.bfloat16,
+    torch.int32: ttnn.int32,
+    torch.int64: ttnn.uint32,
+    torch.uint8: ttnn.uint8,
+}
+TILED_FORMATS = (ttnn.bfloat8_b, ttnn.bfloat4_b)
 
 
-def crossing(name: str) -> Callable[[Crossing], Crossing]:
-    """Register what stands in for the ttnn function ``name``."""
+def crossing(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register what stands in for the ttnn function ``name``.
 
-    def register(function: Crossing) -> Crossing:
+    It is called with the interpreter, ttnn's own function, and the arguments of the call.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
         CROSSINGS[f"ttnn.{name}"] = function
         return function
 
@@ -33,54 +44,93 @@ def crossing(name: str) -> Callable[[Crossing], Crossing]:
 
 
 @crossing("from_torch")
-def from_torch(sim: Interpreter, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def from_torch(
+    sim: Interpreter,
+    real: Callable[..., Any],
+    tensor: torch.Tensor,
+    dtype: ttnn.DataType | None = None,
+    *,
+    layout: ttnn.Layout | None = None,
+    device: ttnn.MeshDevice | None = None,
+    memory_config: ttnn.MemoryConfig | None = None,
+    mesh_mapper: Any = None,
+) -> ttnn.Tensor:
     """Allocate on the mock cluster and keep the rounded values; on a dry mesh only allocate.
 
     A torch tensor on the meta device has a shape and no values, which is all that a dry mesh asks for.
+    Floats in the device's own format are not copied (they are weights); integers are, since a host
+    table goes on changing after it was written.
     """
-    source, device = args[0], kwargs.get("device")
-    dtype = args[1] if len(args) > 1 else kwargs.get("dtype")
-    layout = kwargs.get("layout") or ttnn.ROW_MAJOR_LAYOUT
-    values = shard(source, kwargs.get("mesh_mapper"), sim.mesh_shape)
     if device is None:
-        tensor = real(*args, **kwargs)
+        placed = real(tensor, dtype, layout=layout, memory_config=memory_config, mesh_mapper=mesh_mapper)
+        values = shard(tensor, mesh_mapper, sim.mesh_shape)
     else:
         sim.traces.forbid_host_access("ttnn.from_torch")
-        local = ttnn.Shape(list(values.shape[2:]))
-        memory = kwargs.get("memory_config") or ttnn.DRAM_MEMORY_CONFIG
-        tensor = ttnn.allocate_tensor_on_device(local, dtype, layout, device, memory)
+        if sim.computes and tensor.is_meta:
+            raise SimulatorError(
+                "ttnn.from_torch",
+                got="a tensor on the meta device, which has no values",
+                expected="values to compute with",
+                fix='Load them, or open the mesh with device="dry".',
+            )
+        values = shard(tensor, mesh_mapper, sim.mesh_shape)
+        dtype = dtype or DEFAULT_FORMAT.get(tensor.dtype, ttnn.float32)
+        placed = _allocate(values.shape[2:], dtype, layout, device, memory_config)
     if not sim.computes:
-        return tensor
-    return SimTensor.carrying(tensor, Cell(round_to(values, tensor.dtype), tensor.dtype))
+        return placed
+    rounded = round_to(values, placed.dtype)
+    cell = Cell(rounded, placed.dtype, shared=same_memory(rounded, tensor))
+    if cell.shared and not rounded.is_floating_point():
+        cell.own(*rounded.shape[:2])
+    return SimTensor.carrying(placed, cell)
 
 
 @crossing("allocate_tensor_on_device")
-def allocate(sim: Interpreter, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Allocate; the buffer holds NaN (integers: the largest negative) until something writes it."""
-    tensor = real(*args, **kwargs)
-    return _filled(sim, tensor, float("nan")) if sim.computes else tensor
+def allocate(
+    sim: Interpreter,
+    real: Callable[..., Any],
+    shape: ttnn.Shape,
+    dtype: ttnn.DataType,
+    layout: ttnn.Layout,
+    mesh_device: ttnn.MeshDevice,
+    memory_config: ttnn.MemoryConfig | None = None,
+) -> ttnn.Tensor:
+    """Allocate; the buffer holds NaN (integers: the smallest of the carrier) until something writes it."""
+    tensor = real(shape, dtype, layout, mesh_device, memory_config)
+    carrier = CARRIER[dtype]
+    fill = float("nan") if carrier.is_floating_point else torch.iinfo(carrier).min
+    return _filled(sim, tensor, fill) if sim.computes else tensor
 
 
 @crossing("zeros")
-def zeros(sim: Interpreter, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def zeros(
+    sim: Interpreter,
+    real: Callable[..., Any],
+    shape: Sequence[int],
+    dtype: ttnn.DataType | None = None,
+    layout: ttnn.Layout | None = None,
+    device: ttnn.MeshDevice | None = None,
+    memory_config: ttnn.MemoryConfig | None = None,
+) -> ttnn.Tensor:
     """Allocate zeros, with memory that the host hands out only as it is written."""
-    sim.traces.forbid_host_access("ttnn.zeros")
-    del real  # it would make the zeros on host and drop them
-    shape = args[0]
-    tensor = ttnn.allocate_tensor_on_device(
-        ttnn.Shape(list(shape)),
-        kwargs.get("dtype") or ttnn.bfloat16,
-        kwargs.get("layout") or ttnn.ROW_MAJOR_LAYOUT,
-        kwargs["device"],
-        kwargs.get("memory_config") or ttnn.DRAM_MEMORY_CONFIG,
-    )
+    if device is None:
+        tensor = real(shape, dtype=dtype, layout=layout)
+    else:  # ttnn's own would make the zeros on host and drop them
+        sim.traces.forbid_host_access("ttnn.zeros")
+        tensor = _allocate(shape, dtype or ttnn.bfloat16, layout, device, memory_config)
     return _filled(sim, tensor, 0) if sim.computes else tensor
 
 
 @crossing("to_torch")
-def to_torch(sim: Interpreter, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def to_torch(
+    sim: Interpreter,
+    real: Callable[..., Any],
+    tensor: ttnn.Tensor,
+    dtype: torch.dtype | None = None,
+    *,
+    mesh_composer: Any = None,
+) -> torch.Tensor:
     """Read the values back: the whole tensor of a 1x1 mesh or of one device's part."""
-    tensor = args[0]
     if not sim.computes:
         raise SimulatorError(
             "ttnn.to_torch",
@@ -89,60 +139,80 @@ def to_torch(sim: Interpreter, real: Callable[..., Any], args: tuple[Any, ...], 
             fix='Open the mesh with device="simulated" (or on hardware).',
         )
     sim.traces.forbid_host_access("ttnn.to_torch")
-    if not isinstance(tensor, SimTensor):
-        return real(*args, **kwargs)
-    value = tensor.cell.read()
-    composer = kwargs.get("mesh_composer")
-    if composer is not None:
-        parts = [ttnn.from_torch(part, dtype=ttnn.float32) for part in _every_device(value, sim.mesh_shape)]
-        return real(ttnn.from_host_shards(parts, ttnn.MeshShape(*sim.mesh_shape)), mesh_composer=composer)
-    if value.shape[:2] != (1, 1):
+    cell = cell_of(tensor, "ttnn.to_torch")
+    value = as_host(cell.read(), cell.dtype)
+    if mesh_composer is not None:
+        parts = [ttnn.from_torch(part.contiguous()) for part in _every_device(value, sim.mesh_shape)]
+        out = real(ttnn.from_host_shards(parts, ttnn.MeshShape(*sim.mesh_shape)), mesh_composer=mesh_composer)
+    elif len(sim.split(tensor)) == 1:
+        out = value[0, 0].clone()
+    else:
         raise SimulatorError(
             "ttnn.to_torch",
-            got=f"a tensor that differs over a {sim.mesh_shape[0]}x{sim.mesh_shape[1]} mesh, and no mesh_composer",
+            got=f"a tensor on every device of a {sim.mesh_shape[0]}x{sim.mesh_shape[1]} mesh, and no mesh_composer",
             expected="a way to put the parts together",
             fix="Pass mesh_composer=, or read the parts with ttnn.get_device_tensors.",
         )
-    return value[0, 0].clone()
+    result: torch.Tensor = out if dtype is None else out.to(dtype)
+    return result
 
 
 @crossing("copy_host_to_device_tensor")
-def copy_host_to_device(sim: Interpreter, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def copy_host_to_device(
+    sim: Interpreter,
+    real: Callable[..., Any],
+    host_tensor: ttnn.Tensor,
+    device_tensor: ttnn.Tensor,
+    cq_id: int | None = None,
+) -> None:
     """Write a host tensor into a device buffer; ttnn checks that the two are alike."""
     sim.traces.forbid_host_access("ttnn.copy_host_to_device_tensor")
-    real(*args, **kwargs)
+    real(host_tensor, device_tensor, cq_id)
     if sim.computes:
-        host, device = (cell_of(tensor, "ttnn.copy_host_to_device_tensor") for tensor in args[:2])
+        host, device = (cell_of(tensor, "ttnn.copy_host_to_device_tensor") for tensor in (host_tensor, device_tensor))
         device.value = host.read()
+        host.shared = device.shared = True
 
 
 @crossing("deallocate")
-def deallocate(sim: Interpreter, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Free the buffer and the values with it."""
-    real(*args, **kwargs)
+def deallocate(sim: Interpreter, real: Callable[..., Any], tensor: ttnn.Tensor, force: bool = True) -> None:
+    """Free the buffer and the values with it; in a trace, after every replay."""
+    real(tensor, force)
     if sim.computes:
-        cell = cell_of(args[0], "ttnn.deallocate")
+        cell = cell_of(tensor, "ttnn.deallocate")
 
-        def free() -> tuple[()]:
+        def free() -> None:
             cell.value = None
-            return ()
 
-        if sim.traces.capturing:
-            sim.traces.record(free, [])
-        else:
-            free()
+        sim.traces.perform(free)
 
 
-def device_tensors(sim: Interpreter, tensor: ttnn.Tensor, real: Callable[..., Any]) -> list[ttnn.Tensor]:
-    """Return one tensor a device, each with its own values, in row-major order of the mesh."""
-    parts = real(tensor)
-    if not isinstance(tensor, SimTensor):
-        return list(parts)
-    values = _every_device(tensor.cell.read(), sim.mesh_shape)
+def device_tensors(sim: Interpreter, tensor: ttnn.Tensor) -> list[ttnn.Tensor]:
+    """Return one tensor a device, each with its own values as they are now, in row-major order of the mesh."""
+    parts = list(sim.split(tensor))
+    if not sim.computes:
+        return parts
+    cell = cell_of(tensor, "ttnn.get_device_tensors")
+    if len(parts) == 1:
+        return [SimTensor.carrying(parts[0], cell)]
+    cell.shared = True
+    values = _every_device(cell.read(), sim.mesh_shape)
     return [
-        SimTensor.carrying(part, Cell(value[None, None], tensor.cell.dtype))
+        SimTensor.carrying(part, Cell(value[None, None], cell.dtype, shared=True))
         for part, value in zip(parts, values, strict=True)
     ]
+
+
+def _allocate(
+    shape: Sequence[int],
+    dtype: ttnn.DataType,
+    layout: ttnn.Layout | None,
+    device: ttnn.MeshDevice,
+    memory_config: ttnn.MemoryConfig | None,
+) -> ttnn.Tensor:
+    layout = layout or (ttnn.TILE_LAYOUT if dtype in TILED_FORMATS else ttnn.ROW_MAJOR_LAYOUT)
+    memory = memory_config or ttnn.DRAM_MEMORY_CONFIG
+    return ttnn.allocate_tensor_on_device(ttnn.Shape(list(shape)), dtype, layout, device, memory)
 
 
 def _every_device(value: torch.Tensor, mesh_shape: tuple[int, int]) -> list[torch.Tensor]:
@@ -150,10 +220,6 @@ def _every_device(value: torch.Tensor, mesh_shape: tuple[int, int]) -> list[torc
 
 
 def _filled(sim: Interpreter, tensor: ttnn.Tensor, fill: float) -> SimTensor:
-    carrier = round_to(torch.zeros(1, 1), tensor.dtype).dtype
-    shape = (*sim.mesh_shape, *tensor.shape)
-    if fill == 0 or not carrier.is_floating_point:
-        value = torch.zeros(shape, dtype=carrier)
-    else:
-        value = torch.full(shape, fill, dtype=carrier)
+    shape, carrier = (*sim.mesh_shape, *tensor.shape), CARRIER[tensor.dtype]
+    value = torch.full(shape, fill, dtype=carrier) if fill else torch.zeros(shape, dtype=carrier)
     return SimTensor.carrying(tensor, Cell(value, tensor.dtype))

@@ -15,16 +15,14 @@ from ttnn.decorators import FastOperation
 
 from ttfamily.errors import SimulatorError
 from ttfamily.sim import boundary, kernels
-from ttfamily.sim.formats import round_to
+from ttfamily.sim.step import Step, bind
 from ttfamily.sim.tensor import Cell, SimTensor, cell_of
 from ttfamily.sim.trace import TraceRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-PLAIN_FUNCTIONS = (
-    "begin_trace_capture", "end_trace_capture", "execute_trace", "release_trace", "get_device_tensors",
-)  # fmt: skip
+TRACE_FUNCTIONS = ("begin_trace_capture", "end_trace_capture", "execute_trace", "release_trace")
 
 
 class Interpreter:
@@ -40,13 +38,15 @@ class Interpreter:
         self.mesh_shape: tuple[int, int] = tuple(device.shape)
         self.computes = computes
         self.traces = TraceRecorder(device)
+        self.split = ttnn.get_device_tensors  # ttnn's own, which knows buffers and no values
         self._kernels = kernels.load()
         self._inside = False
         self._saved: dict[str, Any] = {}
 
     def install(self) -> None:
         """Put the interpreter in ttnn's way."""
-        self._saved = {"__call__": FastOperation.__call__, **{name: getattr(ttnn, name) for name in PLAIN_FUNCTIONS}}
+        functions = (*TRACE_FUNCTIONS, "get_device_tensors")
+        self._saved = {"__call__": FastOperation.__call__, **{name: getattr(ttnn, name) for name in functions}}
         real = self._saved["__call__"]
 
         def door(op: FastOperation, *args: Any, **kwargs: Any) -> Any:
@@ -59,9 +59,9 @@ class Interpreter:
                 self._inside = False
 
         FastOperation.__call__ = door
-        for name in ("begin_trace_capture", "end_trace_capture", "execute_trace", "release_trace"):
+        for name in TRACE_FUNCTIONS:
             setattr(ttnn, name, getattr(self.traces, name))
-        ttnn.get_device_tensors = lambda tensor: boundary.device_tensors(self, tensor, self._saved["get_device_tensors"])
+        ttnn.get_device_tensors = lambda tensor: boundary.device_tensors(self, tensor)
 
     def uninstall(self) -> None:
         """Give ttnn its own functions back."""
@@ -74,25 +74,28 @@ class Interpreter:
         """Run one op: the real one for what is checked, the kernel for what is computed."""
         crossing = boundary.CROSSINGS.get(name)
         if crossing is not None:
-            return crossing(self, real, args, kwargs)
+            return bind(name, crossing, (self, real, *args), kwargs)()
         with self.traces.only_compiled_programs(name):
             outputs = real(*args, **kwargs)
         if not self.computes:
             return outputs
-        step = self._step(name, args, kwargs)
-        single = not isinstance(outputs, (list, tuple))
-        real_outputs = [outputs] if single else outputs
-        if self.traces.capturing:  # as on hardware, a capture computes nothing: the outputs are empty until a replay
-            wrapped = [SimTensor.carrying(real_out, Cell(None, real_out.dtype)) for real_out in real_outputs]
-            self.traces.record(step, [tensor.cell for tensor in wrapped])
-        else:
-            values = step()
-            values = [values] if single else values
-            wrapped = [self._attach(name, *pair) for pair in zip(real_outputs, values, strict=True)]
-        return wrapped[0] if single else type(outputs)(wrapped)
+        many = isinstance(outputs, (list, tuple))
+        kernel = self._kernel(name, args, kwargs)
+        inputs = [tensor for value in (*args, *kwargs.values()) for tensor in _tensors(value)]
+        tensors = [_carrier(output, inputs) for output in (outputs if many else [outputs])]
+        self.traces.perform(
+            Step(
+                op=name,
+                kernel=kernel,
+                inputs=[tensor.cell for tensor in inputs],
+                outputs=[tensor.cell for tensor in tensors],
+                shapes=[tuple(tensor.shape) for tensor in tensors],
+            )
+        )
+        return type(outputs)(tensors) if many else tensors[0]
 
-    def _step(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
-        """Bind the op's kernel to the cells of its inputs: calling it computes the op anew."""
+    def _kernel(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        """Bind the op's kernel to the cells of its inputs."""
         function = self._kernels.get(name)
         if function is None:
             raise SimulatorError(
@@ -101,35 +104,21 @@ class Interpreter:
                 expected=f"one of the {len(self._kernels)} ops with a kernel",
                 fix="Add a function with @kernel to a module of ttfamily/sim/kernels/, and its test.",
             )
-        cells = [_to_cells(name, value) for value in args]
-        named = {k: _to_cells(name, v) for k, v in kwargs.items() if k not in kernels.PLACEMENT_ARGUMENTS and v is not None}
+        named = {k: v for k, v in kwargs.items() if k not in kernels.PLACEMENT_ARGUMENTS and v is not None}
         parameters = inspect.signature(function).parameters
         if "mesh_shape" in parameters:
             named["mesh_shape"] = self.mesh_shape
-        if "program_config" not in parameters:  # a matmul's may name an activation; others only say how
+        if "program_config" not in parameters:  # a matmul's may name an activation; most others only say how
             named.pop("program_config", None)
-        try:
-            inspect.signature(function).bind(*cells, **named)
-        except TypeError as error:
-            raise SimulatorError(
-                name,
-                got=f"a call that its simulator kernel does not take ({error})",
-                expected=f"the arguments {sorted(parameters)}",
-                fix=f"Extend {function.__name__} in {function.__module__} and its test.",
-            ) from error
-        return lambda: function(*cells, **named)
+        cells = [_to_cells(name, value) for value in args]
+        return bind(name, function, cells, {k: _to_cells(name, v) for k, v in named.items()})
 
-    def _attach(self, name: str, real: ttnn.Tensor, value: Any) -> SimTensor:
-        if isinstance(value, Cell):  # computed in place: the output is the input's buffer
-            return SimTensor.carrying(real, value)
-        if tuple(value.shape[2:]) != tuple(real.shape):
-            raise SimulatorError(
-                name,
-                got=f"a kernel result of shape {tuple(value.shape[2:])}",
-                expected=f"{tuple(real.shape)}, the shape that ttnn gives the output",
-                fix="The kernel in ttfamily/sim/kernels/ is wrong for this case: correct it and its test.",
-            )
-        return SimTensor.carrying(real, Cell(round_to(value, real.dtype), real.dtype))
+
+def _tensors(value: Any) -> Iterator[ttnn.Tensor]:
+    if isinstance(value, ttnn.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        yield from (item for item in value if isinstance(item, ttnn.Tensor))
 
 
 def _to_cells(name: str, value: Any) -> Any:
@@ -138,3 +127,15 @@ def _to_cells(name: str, value: Any) -> Any:
     if isinstance(value, (list, tuple)) and any(isinstance(item, ttnn.Tensor) for item in value):
         return [cell_of(item, name) for item in value]
     return value
+
+
+def _carrier(output: ttnn.Tensor, inputs: list[SimTensor]) -> SimTensor:
+    """Make an op's output carry a cell: a new one, or its input's where it is its input's buffer.
+
+    That is so of an op in place, and of one that finds its input as it should be.
+    """
+    buffer = output.buffer_unique_id()
+    for tensor in inputs:
+        if buffer is not None and tensor.buffer_unique_id() == buffer and tensor.shape == output.shape:
+            return SimTensor.carrying(output, tensor.cell)
+    return SimTensor.carrying(output, Cell(None, output.dtype))

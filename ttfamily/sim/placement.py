@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 import ttnn
 
 from ttfamily.errors import SimulatorError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import torch
 
 
 def shard(x: torch.Tensor, mapper: Any, mesh_shape: tuple[int, int]) -> torch.Tensor:
@@ -48,7 +49,7 @@ def _cuts(mapper: Any, mesh_shape: tuple[int, int]) -> Sequence[tuple[int, int]]
                 expected="one placement for each mesh axis",
                 fix="Use ttnn.create_mesh_mapper with two placements.",
             )
-        placements = [placements[0]] * 2 if mesh_shape == (1, 1) else [placements[0] if n > 1 else None for n in mesh_shape]
+        placements = [placements[0] if n > 1 else None for n in mesh_shape]
     return [
         (axis, placement.dim)
         for axis, placement in enumerate(placements)

@@ -6,14 +6,16 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import torch
 
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.formats import round_to
-from ttfamily.sim.tensor import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    import torch
+
+    from ttfamily.sim.tensor import Cell
 
 
 @attrs.frozen(kw_only=True)
@@ -49,8 +51,9 @@ class Step:
         try:
             values = self.kernel()
         except (IndexError, RuntimeError, ValueError) as error:
+            what = str(error).splitlines()[0]
             raise self._wrong(
-                f"a call that its simulator kernel fails on: {str(error).splitlines()[0]}", "one that it computes as ttnn does"
+                f"a call that its simulator kernel fails on: {what}", "one that it can compute"
             ) from error
         return values if isinstance(values, (list, tuple)) else [values]
 
@@ -65,13 +68,11 @@ class Step:
                 source.shared = cell.shared = True
 
     def _wrong(self, got: str, expected: str) -> SimulatorError:
-        fix = "The kernel in ttfamily/sim/kernels/ is wrong for this case, or the call is: correct it, and the kernel's test."
+        fix = "Correct the call, or the kernel in ttfamily/sim/kernels/ and its test."
         return SimulatorError(self.op, got=got, expected=expected, fix=fix)
 
 
-def bind(
-    op: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Callable[[], Any]:
+def bind(op: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Callable[[], Any]:
     """Bind the arguments of a call of ``op`` to what computes it.
 
     :raises SimulatorError: if it does not take one of them: an argument is never ignored.

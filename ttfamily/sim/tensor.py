@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import torch
 import ttnn
 
 from ttfamily.errors import SimulatorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import torch
 
 
 @attrs.define(eq=False)
@@ -51,13 +50,13 @@ class Cell:
         Every device gets a copy of its own, and nobody else sees what is written.
         """
         value = self.read()
-        if self.shared or value.shape[:2] != (rows, cols):
-            self.value = value.expand(rows, cols, *value.shape[2:]).clone()
+        if self.shared or value.shape[:2] != (rows, cols) or not value.is_contiguous():
+            self.value = value.expand(rows, cols, *value.shape[2:]).clone(memory_format=torch.contiguous_format)
             self.shared = False
         return self.read()
 
 
-class SimTensor(ttnn.Tensor):  # type: ignore[misc]
+class SimTensor(ttnn.Tensor):
     """A ttnn tensor that shares its buffer with the one it was made from and carries a :class:`Cell`."""
 
     cell: Cell
@@ -70,7 +69,7 @@ class SimTensor(ttnn.Tensor):  # type: ignore[misc]
         return tensor
 
     def __repr__(self) -> str:
-        return f"SimTensor(shape={tuple(self.shape)}, dtype={self.dtype.name}, layout={self.layout.name}, {self.cell.value})"
+        return f"SimTensor({tuple(self.shape)}, {self.dtype.name}, {self.layout.name}, {self.cell.value})"
 
 
 def _refusing(name: str) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ttfamily.errors import SimulatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import ttnn
 
@@ -25,7 +25,7 @@ class TraceRecorder:
         self._traces: dict[int, Trace] = {}
         self._open: tuple[int, Trace] | None = None
 
-    def begin_trace_capture(self, mesh_device: ttnn.MeshDevice, *, cq_id: int = 0) -> int:  # noqa: ARG002
+    def begin_trace_capture(self, mesh_device: ttnn.MeshDevice, *, cq_id: int | None = None) -> int:  # noqa: ARG002
         """Start to record; returns the trace's id."""
         if self._open is not None:
             raise SimulatorError(
@@ -37,16 +37,20 @@ class TraceRecorder:
         self._open = next(self._ids), []
         return self._open[0]
 
-    def end_trace_capture(self, mesh_device: ttnn.MeshDevice, trace_id: int, *, cq_id: int = 0) -> None:  # noqa: ARG002
+    def end_trace_capture(self, mesh_device: ttnn.MeshDevice, trace_id: int, *, cq_id: int | None = None) -> None:  # noqa: ARG002
         """End the capture and keep what was recorded."""
         if self._open is None or self._open[0] != trace_id:
-            open_one = [] if self._open is None else [self._open[0]]
-            raise _unknown("ttnn.end_trace_capture", trace_id, open_one)
+            raise _unknown("ttnn.end_trace_capture", trace_id, () if self._open is None else self._open[:1])
         self._traces[trace_id] = self._open[1]
         self._open = None
 
     def execute_trace(
-        self, mesh_device: ttnn.MeshDevice, trace_id: int, *, cq_id: int = 0, blocking: bool = True  # noqa: ARG002
+        self,
+        mesh_device: ttnn.MeshDevice,  # noqa: ARG002
+        trace_id: int,
+        *,
+        cq_id: int | None = None,  # noqa: ARG002
+        blocking: bool = True,  # noqa: ARG002
     ) -> None:
         """Compute every recorded op again, on what its input buffers hold now."""
         if trace_id not in self._traces:
@@ -98,7 +102,7 @@ class TraceRecorder:
             )
 
 
-def _unknown(who: str, trace_id: int, known: Iterator[int] | list[int] | dict[int, Trace]) -> SimulatorError:
+def _unknown(who: str, trace_id: int, known: Iterable[int]) -> SimulatorError:
     return SimulatorError(
         who,
         got=f"trace {trace_id}",

@@ -5,6 +5,7 @@ Sizes are mostly small, so that a test is quick, and now and then as large as th
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -30,7 +31,7 @@ def examples(count: int) -> settings:
 def mostly_small(least: int, common: int, most: int) -> SearchStrategy[int]:
     """Integers from ``least`` to ``most``, three in four of them up to ``common``."""
     most = max(least, most)
-    small = st.integers(least, min(common, most))
+    small = st.integers(least, max(least, min(common, most)))
     return st.one_of(small, small, small, st.integers(least, most))
 
 
@@ -39,26 +40,23 @@ def multiples(least: int, common: int, most: int) -> SearchStrategy[int]:
     return mostly_small(least // STEP, common // STEP, most // STEP).map(lambda n: n * STEP)
 
 
-@attrs.frozen
-class Attention:
-    """The sizes of an attention block."""
-
-    heads: int
-    key_value_heads: int
-    head_dim: int
-
-    @property
-    def width(self) -> int:
-        """Elements of all its weights, for each one of the hidden size."""
-        return 2 * (self.heads + self.key_value_heads) * self.head_dim
-
-
 @st.composite
-def attentions(draw: DrawFn) -> Attention:
-    """1 to 64 heads, key/value heads that divide them, head_dim 32 to 256 in steps of 32."""
+def attentions(draw: DrawFn, *, most_weights: int) -> dict[str, int]:
+    """1 to 64 heads, key/value heads that divide them, head_dim 32 to 256, hidden size 64 to 4096 in steps of 32.
+
+    The heads divide the hidden size, since transformers' LlamaConfig refuses any other, even with head_dim given.
+    """
     heads = draw(mostly_small(1, 12, 64))
-    divisors = [n for n in range(1, heads + 1) if heads % n == 0]
-    return Attention(heads, draw(st.sampled_from(divisors)), draw(multiples(32, 128, 256)))
+    key_value_heads = draw(st.sampled_from([n for n in range(1, heads + 1) if heads % n == 0]))
+    step = math.lcm(STEP, heads)
+    hidden = step * draw(mostly_small(-(-64 // step), 512 // step, 4096 // step))
+    widest = most_weights // (2 * (heads + key_value_heads) * hidden)  # two projections a head, two a key/value head
+    return {
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_value_heads,
+        "hidden_size": hidden,
+        "head_dim": draw(multiples(32, 128, min(256, widest))),
+    }
 
 
 @st.composite
@@ -82,24 +80,20 @@ def llama_configs(
 ) -> LlamaConfig:
     """Draw the config of any Llama that the core promises to run.
 
-    Hidden size 64 to 4096 in steps of 32; an intermediate size and a vocabulary of any width, the
-    vocabulary never a multiple of 32; biases; a tied head; every rope type, dynamic scaling with a
-    trained length of 32 to 256 tokens, so that prompts go beyond it.
+    An intermediate size and a vocabulary of any width, the vocabulary never a multiple of 32; biases;
+    a tied head; every rope type, dynamic scaling with a trained length of 32 to 256 tokens, so that
+    prompts go beyond it.
 
     :param most_weights: elements in one layer; limits which sizes are large together.
     """
-    attention = draw(attentions())
-    hidden = draw(multiples(64, 512, min(4096, most_weights // attention.width)))
+    sizes = draw(attentions(most_weights=most_weights))
     rope = draw(ropes(trained=64))
     dynamic = rope["rope_type"] == "dynamic"
     return LlamaConfig(
         vocab_size=draw(mostly_small(33, 600, 5000).filter(lambda n: n % STEP)),
-        hidden_size=hidden,
-        intermediate_size=draw(mostly_small(1, 1024, min(11008, most_weights // (3 * hidden)))),
+        intermediate_size=draw(mostly_small(33, 1024, min(11008, most_weights // (3 * sizes["hidden_size"])))),
         num_hidden_layers=layers,
-        num_attention_heads=attention.heads,
-        num_key_value_heads=attention.key_value_heads,
-        head_dim=attention.head_dim,
+        **sizes,
         max_position_embeddings=draw(multiples(32, 256, 256)) if dynamic else max_position_embeddings,
         rope_parameters=rope,
         attention_bias=draw(st.booleans()),

@@ -35,6 +35,6 @@ def kernel(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 def load() -> dict[str, Callable[..., Any]]:
     """Import every kernel module and return the table, op name -> kernel."""
-    from ttfamily.sim.kernels import attention, cache, collectives, elementwise, matmul, normalization, shape  # noqa: F401, PLC0415
+    from ttfamily.sim.kernels import attention, cache, collectives, elementwise, matmul, normalization, shape  # noqa: F401
 
     return KERNELS

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
+from ttfamily.errors import SimulatorError
 from ttfamily.sim.kernels import kernel
 from ttfamily.sim.kernels.cache import gather_pages
 
@@ -32,13 +33,18 @@ def create_qkv_heads(
 
 @kernel("experimental.nlp_create_qkv_heads_decode")
 def create_qkv_heads_decode(
-    x: Cell, *, num_heads: int, num_kv_heads: int, overlap_qk_coregrid: bool = True  # noqa: ARG001
+    x: Cell,
+    *,
+    num_heads: int,
+    num_kv_heads: int,
+    overlap_qk_coregrid: bool = True,  # noqa: ARG001
 ) -> tuple[torch.Tensor, ...]:
     """``[1, 1, B, (H + 2K) E] -> [1, B, H, E], [1, B, K, E], [1, B, K, E]``."""
     value = x.read()
     head_dim = value.shape[-1] // (num_heads + 2 * num_kv_heads)
     heads = value.squeeze(2).unflatten(-1, (-1, head_dim))  # [r, c, 1, B, H + 2K, E]
-    return heads.split([num_heads, num_kv_heads, num_kv_heads], 4)
+    query, key, val = heads.split([num_heads, num_kv_heads, num_kv_heads], 4)
+    return query, key, val
 
 
 @kernel("experimental.nlp_concat_heads")
@@ -66,7 +72,8 @@ def rotary_embedding_llama(x: Cell, cos: Cell, sin: Cell, trans_mat: Cell, *, is
     tiles = trans_mat.read().float().unflatten(-2, (-1, TILE))[0, 0, 0, 0]  # [B | 1, 32, 32]
     tiles = tiles[:, None] if is_decode_mode else tiles[0]  # against [.., B, H, E / 32, 32] or [.., H, S, E / 32, 32]
     swapped = (value.unflatten(-1, (-1, TILE)) @ tiles).flatten(-2)
-    return value * cos.read().float() + swapped * sin.read().float()
+    turned: torch.Tensor = value * cos.read().float() + swapped * sin.read().float()
+    return turned
 
 
 @kernel("transformer.scaled_dot_product_attention")
@@ -80,10 +87,10 @@ def attention(
     sliding_window_size: int | None = None,
 ) -> torch.Tensor:
     """Flash attention over a prompt: ``[1, H, S, E], [1, K, S, E], [1, K, S, E] -> [1, H, S, E]``."""
+    _causal_only("scaled_dot_product_attention", is_causal=is_causal)
     q, k, v = query.read(), key.read(), val.read()
     positions = torch.arange(q.shape[-2])
-    allowed = _visible(positions[:, None], torch.arange(k.shape[-2])[None], sliding_window_size) if is_causal else None
-    return _attend(q, k, v, allowed, scale)
+    return _attend(q, k, v, _visible(positions[:, None], positions[None], sliding_window_size), scale)
 
 
 @kernel("transformer.chunked_scaled_dot_product_attention")
@@ -98,9 +105,12 @@ def chunked_attention(
     sliding_window_size: int | None = None,
 ) -> torch.Tensor:
     """Flash attention of one chunk of a prompt, ``[1, H, S, E]``, over the paged cache up to its own end."""
+    op = "ttnn.transformer.chunked_scaled_dot_product_attention"
     q = query.read()
     positions = chunk_start_idx + torch.arange(q.shape[-2])
-    k, v = (gather_pages(cache, page_table, int(positions[-1]) + 1) for cache in (key, val))  # [r, c, 1, K, T, E]
+    end = torch.full((1, 1, q.shape[2]), chunk_start_idx + q.shape[-2])
+    start = torch.zeros_like(end)
+    k, v = (gather_pages(op, cache, page_table, start, end) for cache in (key, val))  # [r, c, 1, K, T, E]
     allowed = _visible(positions[:, None], torch.arange(k.shape[-2])[None], sliding_window_size)
     return _attend(q, k, v, allowed, scale)
 
@@ -116,22 +126,41 @@ def paged_attention_decode(
     is_causal: bool = True,
     scale: float | None = None,
     sliding_window_size: int | None = None,
+    program_config: Any = None,
 ) -> torch.Tensor:
     """Flash decode: ``[1, B, H, E]`` over the pages of each user up to its position.
+
+    The kernel reads whole chunks, up to the end of the one that holds the position, and masks with an
+    addition: a NaN behind the position spoils the user's output, there and here.
 
     A user at position -1 is skipped: its output buffer is never written. Here that is NaN, so that
     whoever reads it is found out.
     """
-    if not is_causal:
-        raise NotImplementedError("is_causal=False")
+    _causal_only("paged_scaled_dot_product_attention_decode", is_causal=is_causal)
+    op = "ttnn.transformer.paged_scaled_dot_product_attention_decode"
     q = query.read().squeeze(2).unsqueeze(-2)  # [r, c, B, H, 1, E]
     position = cur_pos_tensor.read().long()  # [r, c, B]
-    k, v = (gather_pages(cache, page_table_tensor, int(position.max()) + 1) for cache in (key, val))  # [.., B, K, T, E]
+    chunk = getattr(program_config, "k_chunk_size", None) or TILE
+    behind = position + 1  # 0 for a skipped user, of whom nothing is read
+    end = -(-behind // chunk) * chunk
+    window = position.max() + 1 if sliding_window_size is None else sliding_window_size
+    first = (behind - window).clamp(min=0) // chunk * chunk
+    k, v = (gather_pages(op, cache, page_table_tensor, first, end) for cache in (key, val))  # [.., B, K, T, E]
     allowed = _visible(position[..., None], torch.arange(k.shape[-2]), sliding_window_size)  # [r, c, B, T]
     allowed = allowed | (position < 0)[..., None]
     out = _attend(q, k, v, allowed[:, :, :, None, None], scale)  # [r, c, B, H, 1, E]
     out = out.masked_fill((position < 0)[..., None, None, None], float("nan"))
     return out.squeeze(-2).unsqueeze(2)
+
+
+def _causal_only(op: str, *, is_causal: bool) -> None:
+    if not is_causal:
+        raise SimulatorError(
+            f"ttnn.transformer.{op}",
+            got="is_causal=False",
+            expected="causal attention",
+            fix="Add the mask to ttfamily/sim/kernels/attention.py, and its test.",
+        )
 
 
 def _visible(position: torch.Tensor, key_position: torch.Tensor, window: int | None) -> torch.Tensor:
@@ -140,16 +169,18 @@ def _visible(position: torch.Tensor, key_position: torch.Tensor, window: int | N
 
 
 def _attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, allowed: torch.Tensor | None, scale: float | None
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, allowed: torch.Tensor, scale: float | None
 ) -> torch.Tensor:
-    """Attention with heads grouped over K, any number of batch dimensions in front; softmax in float32."""
+    """Attention with heads grouped over K, any number of batch dimensions in front; softmax in float32.
+
+    :param allowed: ``[S, T]`` for all, or with as many dimensions as q for one mask a user.
+    """
     dtype = torch.float32 if torch.float32 in (q.dtype, k.dtype) else torch.bfloat16
     lead = torch.broadcast_shapes(q.shape[:-3], k.shape[:-3])
     q, k, v = (t.to(dtype).expand(*lead, *t.shape[-3:]).flatten(0, -4) for t in (q, k, v))
-    if allowed is not None:
-        if allowed.dim() > 2:  # noqa: PLR2004  (one mask a user, not one for all)
-            allowed = allowed.expand(*lead, *allowed.shape[-3:]).flatten(0, -4)
-        v = v.masked_fill(~allowed.any(-2)[..., None], 0)  # stale NaN in a page must not reach 0 * NaN
-        k = k.masked_fill(~allowed.any(-2)[..., None], 0)
-    out = functional.scaled_dot_product_attention(q, k, v, allowed, scale=scale, enable_gqa=q.shape[-3] != k.shape[-3])
-    return out.unflatten(0, lead)
+    if allowed.dim() > 2:  # noqa: PLR2004  ([S, T] is the other case)
+        allowed = allowed.expand(*lead, *allowed.shape[-3:]).flatten(0, -4)
+    out: torch.Tensor = functional.scaled_dot_product_attention(
+        q, k, v, allowed, scale=scale, enable_gqa=q.shape[-3] != k.shape[-3]
+    ).unflatten(0, lead)
+    return out

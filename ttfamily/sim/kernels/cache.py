@@ -1,12 +1,13 @@
 """The paged key/value cache: fill, update, look up. Blocks are found through a page table of int32.
 
-An entry of -1 is a page that nobody owns: nothing is written there (``paged_fill_cache``'s skip value).
+An entry of -1 is a page that nobody owns. ``paged_fill_cache`` leaves it out; the other kernels compute
+an address from it, far outside the cache, which hangs the chip: here it is an error.
 """
 
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,66 +20,73 @@ if TYPE_CHECKING:
 
     from ttfamily.sim.tensor import Cell
 
-# B users, S tokens, P pages a user, K key/value heads, T tokens a block, E head_dim
+# B users, S tokens, P pages a user, K key/value heads, T tokens that are read, E head_dim; r, c the mesh
+
+UNOWNED = -1
 
 
-def gather_pages(cache: Cell, page_table: Cell, tokens: int) -> torch.Tensor:
-    """Return the first ``tokens`` tokens of every user, ``[r, c, B, K, tokens, E]``.
+def gather_pages(op: str, cache: Cell, page_table: Cell, first: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+    """Return what a kernel reads of every user: tokens ``first`` to ``end``, ``[r, c, B]`` each.
 
-    Pages that nobody owns come as block 0: the caller masks them by position.
+    :returns: ``[r, c, B, K, T, E]`` from token 0 on, zeros where nothing is read.
+    :raises SimulatorError: if a page that is read names no block, or the page table ends before.
     """
     blocks, pages = cache.read(), page_table.read().long()
     size = blocks.shape[-2]
-    pages = pages[..., : max(1, -(-tokens // size))].clamp(min=0)
+    tokens = torch.arange(max(size, int(end.max())))
+    read = (tokens >= first[..., None]) & (tokens < end[..., None])  # [r, c, B, T]
+    starts = tokens[::size]
+    pages = pages[..., : len(starts)]
+    if pages.shape[-1] < len(starts):
+        raise _no_block(op, f"{len(tokens)} tokens to read in {pages.shape[-1]} pages of {size}")
+    needed = (starts + size > first[..., None]) & (starts < end[..., None])  # [r, c, B, P]
+    _check_blocks(op, torch.where(needed, pages, 0), blocks)
+    pages = pages.clamp(0, blocks.shape[2] - 1)
     if pages.shape[:2] == (1, 1):
-        found = blocks[:, :, pages[0, 0]]  # [r, c, B, P, K, T, E]
+        found = blocks[:, :, pages[0, 0]]  # [r, c, B, P, K, size, E]
     else:
         rows, cols = (max(blocks.shape[i], pages.shape[i]) for i in (0, 1))
         picked = [_local(blocks, r, c)[_local(pages, r, c)] for r, c in product(range(rows), range(cols))]
         found = torch.stack(picked).unflatten(0, (rows, cols))
-    return found.transpose(3, 4).flatten(4, 5)[..., : max(1, tokens), :]
+    found = found.transpose(3, 4).flatten(4, 5)[..., : len(tokens), :]
+    return found if read.all() else torch.where(read[:, :, :, None, :, None], found, 0)
 
 
 @kernel("experimental.paged_update_cache")
-def paged_update_cache(
-    cache: Cell, x: Cell, *, update_idxs_tensor: Cell, page_table: Cell, **unsupported: Any
-) -> Cell:
+def paged_update_cache(cache: Cell, x: Cell, *, update_idxs_tensor: Cell, page_table: Cell) -> Cell:
     """Write one token of every user, ``[1, B, K, E]``, at its position; a user at -1 is skipped."""
-    _refuse("paged_update_cache", unsupported)
+    op = "ttnn.experimental.paged_update_cache"
     for blocks, new, position, pages in _devices(cache, x, update_idxs_tensor, page_table):
-        users = (position >= 0).nonzero().flatten()
-        where = position[users].long()
-        block = pages[users, where // blocks.shape[-2]].long()
-        if (block < 0).any():
-            raise SimulatorError(
-                "ttnn.experimental.paged_update_cache",
-                got=f"positions {where[block < 0].tolist()} in pages that the page table marks as owned by nobody",
-                expected="a page for every position written",
-                fix="Give the slot a block before it decodes into it.",
-            )
-        blocks[block, :, where % blocks.shape[-2]] = round_to(new[0, users], cache.dtype).to(blocks.dtype)
+        users = (position != UNOWNED).nonzero().flatten()
+        where, size = position[users].long(), blocks.shape[-2]
+        if ((where < 0) | (where >= pages.shape[1] * size)).any():
+            raise _no_block(op, f"positions {where.tolist()} in {pages.shape[1]} pages of {size} tokens")
+        block = pages[users, where // size].long()
+        _check_blocks(op, block, blocks[None, None])
+        blocks[block, :, where % size] = round_to(new[0, users], cache.dtype)
     return cache
 
 
 @kernel("experimental.paged_fill_cache")
-def paged_fill_cache(cache: Cell, x: Cell, page_table: Cell, *, batch_idx: int = 0, **unsupported: Any) -> Cell:
+def paged_fill_cache(cache: Cell, x: Cell, page_table: Cell, *, batch_idx: int = 0) -> Cell:
     """Write a prompt, ``[1, K, S, E]``, into the pages of user ``batch_idx``; pages of -1 are skipped."""
-    _refuse("paged_fill_cache", unsupported)
-    for blocks, new, pages in _devices(cache, x, page_table):
-        size = blocks.shape[-2]
-        prompt = new[0].unflatten(1, (-1, size)).transpose(0, 1)  # [S / T, K, T, E]
-        mine = pages[batch_idx, : prompt.shape[0]].long()
-        blocks[mine[mine >= 0]] = prompt[mine >= 0].to(blocks.dtype)
+    op = "ttnn.experimental.paged_fill_cache"
+    for blocks, new, table in _devices(cache, x, page_table):
+        chunks = new[0].split(blocks.shape[-2], 1)  # [K, <= block_size, E] each: the last page may stay half full
+        if not 0 <= batch_idx < table.shape[0] or len(chunks) > table.shape[1]:
+            raise _no_block(op, f"row {batch_idx} and {len(chunks)} pages in a page table of {tuple(table.shape)}")
+        pages = table[batch_idx, : len(chunks)].tolist()
+        _check_blocks(op, torch.tensor([page for page in pages if page != UNOWNED]), blocks[None, None])
+        for page, chunk in zip(pages, chunks, strict=True):
+            if page != UNOWNED:
+                blocks[page, :, : chunk.shape[1]] = chunk
     return cache
 
 
 def _devices(*cells: Cell) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Every device's local tensors; the first is written to, so it must have its own copy on each."""
-    values = [cell.read() for cell in cells]
-    rows, cols = (max(v.shape[i] for v in values) for i in (0, 1))
-    if values[0].shape[:2] != (rows, cols):
-        full = values[0].expand(rows, cols, *values[0].shape[2:]).contiguous()
-        cells[0].value, values[0] = full, full
+    """Every device's local tensors; the first is written to."""
+    rows, cols = (max(cell.read().shape[i] for cell in cells) for i in (0, 1))
+    values = [cells[0].own(rows, cols), *(cell.read() for cell in cells[1:])]
     for r, c in product(range(rows), range(cols)):
         yield tuple(_local(v, r, c) for v in values)
 
@@ -87,12 +95,16 @@ def _local(value: torch.Tensor, row: int, col: int) -> torch.Tensor:
     return value[min(row, value.shape[0] - 1), min(col, value.shape[1] - 1)]
 
 
-def _refuse(op: str, arguments: dict[str, Any]) -> None:
-    given = {name: value for name, value in arguments.items() if value is not None}
-    if given:
-        raise SimulatorError(
-            f"ttnn.experimental.{op}",
-            got=f"arguments {sorted(given)}",
-            expected="only those its kernel computes",
-            fix="Add them to ttfamily/sim/kernels/cache.py.",
-        )
+def _check_blocks(op: str, pages: torch.Tensor, blocks: torch.Tensor) -> None:
+    wrong = pages[(pages < 0) | (pages >= blocks.shape[2])]
+    if len(wrong):
+        raise _no_block(op, f"page table entries {sorted(set(wrong.tolist()))} where {blocks.shape[2]} blocks are")
+
+
+def _no_block(op: str, got: str) -> SimulatorError:
+    return SimulatorError(
+        op,
+        got=got,
+        expected="a block of the cache for every page that the kernel touches",
+        fix="Give the slot a block first; where the kernel reads ahead, name any block that exists.",
+    )

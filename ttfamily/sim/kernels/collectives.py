@@ -43,9 +43,7 @@ def all_reduce(x: Cell, *, mesh_shape: tuple[int, int], cluster_axis: int | None
 
 
 @kernel("reduce_scatter")
-def reduce_scatter(
-    x: Cell, dim: int, *, mesh_shape: tuple[int, int], cluster_axis: int | None = None
-) -> torch.Tensor:
+def reduce_scatter(x: Cell, dim: int, *, mesh_shape: tuple[int, int], cluster_axis: int | None = None) -> torch.Tensor:
     """Sum over the devices along the axis; device i gets the i-th part of dimension ``dim``."""
     value, axis = _spread(x, cluster_axis, mesh_shape)
     total = value.float().sum(axis, keepdim=True)

@@ -41,21 +41,25 @@ def activate(x: torch.Tensor, activation: Any) -> torch.Tensor:
     return ACTIVATIONS[kind](x.float())
 
 
-def _operands(a: Cell, b: Cell | float, a_activations: Any, b_activations: Any) -> tuple[torch.Tensor, Any]:
-    left = a.read()
-    right = b if isinstance(b, (int, float)) else b.read()
-    for activation in a_activations or ():
-        left = activate(left, activation)
-    for activation in b_activations or ():
-        right = activate(torch.as_tensor(right), activation)
-    if left.is_floating_point():
-        left = left.float()
-    return left, right.float() if isinstance(right, torch.Tensor) and right.is_floating_point() else right
+def _operands(a: Cell | float, b: Cell | float, *activations: Any) -> list[Any]:
+    """Return both operands with their activations applied; numbers stay numbers."""
+    values = [side if isinstance(side, (int, float)) else side.read() for side in (a, b)]
+    rank = max(value.dim() for value in values if isinstance(value, torch.Tensor))
+    out = []
+    for value, chain in zip(values, activations, strict=True):
+        side = value
+        if isinstance(side, torch.Tensor):  # the mesh stays in front of what broadcasting puts there
+            side = side.reshape(*side.shape[:2], *[1] * (rank - side.dim()), *side.shape[2:])
+            side = side.float() if side.is_floating_point() else side
+        for activation in chain or ():
+            side = activate(torch.as_tensor(side), activation)
+        out.append(side)
+    return out
 
 
 def _binary(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
     def run(
-        a: Cell,
+        a: Cell | float,
         b: Cell | float,
         *,
         activations: Any = None,
@@ -68,6 +72,7 @@ def _binary(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
             out = activate(out, activation)
         return out
 
+    run.__name__ = name
     kernel(name)(run)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ttfamily.errors import SimulatorError
 from ttfamily.sim.kernels import kernel
 
 if TYPE_CHECKING:
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     from ttfamily.sim.tensor import Cell
 
 
-@kernel("to_memory_config", "sharded_to_interleaved", "interleaved_to_sharded", "to_layout", "tilize", "untilize", "clone")
-def move(x: Cell, *_: Any) -> torch.Tensor:
-    """Change place or layout; the values stay."""
+@kernel(
+    "to_memory_config", "sharded_to_interleaved", "interleaved_to_sharded", "to_layout", "tilize", "untilize", "clone"
+)
+def move(x: Cell, *where: Any, layout: Any = None, dtype: Any = None) -> torch.Tensor:  # noqa: ARG001
+    """Change place, layout or format; the interpreter rounds to the output's, else the values stay."""
     return x.read()
 
 
@@ -29,10 +32,17 @@ def reshape(x: Cell, shape: Sequence[int], padded_shape: Sequence[int] | None = 
     """
     value = x.read()
     mesh, local = value.shape[:2], tuple(shape)
-    if padded_shape is None or value[0, 0].numel() == torch.Size(local).numel():
+    if padded_shape is None:
         return value.reshape(*mesh, *local)
-    # Only the row count differs: rows are cut off, or are padding that may hold anything.
+    # In the same buffer only the row count can differ: rows are cut off, or are padding that may hold anything.
     rows, had = local[-2], value.shape[-2]
+    if (*local[:-2], local[-1]) != (*value.shape[2:-2], value.shape[-1]):
+        raise SimulatorError(
+            "ttnn.reshape",
+            got=f"the shape {local} with a padded shape, for a tensor of shape {tuple(value.shape[2:])}",
+            expected="a padded shape only where nothing but the number of rows changes",
+            fix="Add the case to ttfamily/sim/kernels/shape.py, and its test.",
+        )
     if rows <= had:
         return value[..., :rows, :].reshape(*mesh, *local)
     filler = value.new_full((*value.shape[:-2], rows - had, value.shape[-1]), float("nan"))
@@ -64,8 +74,9 @@ def permute(x: Cell, dims: Sequence[int]) -> torch.Tensor:
 def slice_(x: Cell, starts: Sequence[int], ends: Sequence[int], steps: Sequence[int] | None = None) -> torch.Tensor:
     """Cut ``[start, end)`` out of every dimension."""
     value = x.read()
-    cuts = zip(starts, ends, steps or [1] * len(starts), strict=True)
-    return value[(slice(None), slice(None), *[slice(a, b, s) for a, b, s in cuts])]
+    cuts = [slice(a, b, s) for a, b, s in zip(starts, ends, steps or [1] * len(starts), strict=True)]
+    where = (slice(None), slice(None), *cuts)
+    return value[where]
 
 
 @kernel("concat")
@@ -81,6 +92,13 @@ def concat(tensors: Sequence[Cell], dim: int = 0) -> torch.Tensor:
 def embedding(tokens: Cell, table: Cell, *, layout: Any = None, dtype: Any = None) -> torch.Tensor:  # noqa: ARG001
     """Rows of the table, ``[batch, tokens, width]``; ids of shape ``[1, 1, batch, tokens]`` or ``[batch, tokens]``."""
     ids, rows = tokens.read().long(), table.read()
+    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < rows.shape[-2]:
+        raise SimulatorError(
+            "ttnn.embedding",
+            got=f"row numbers from {int(ids.min())} to {int(ids.max())}",
+            expected=f"0 to {rows.shape[-2] - 1}, the rows of the table",
+            fix="The chip would read past the table: correct the ids.",
+        )
     ids = ids.reshape(*ids.shape[:2], *ids.shape[-2:])
     rows = rows.reshape(*rows.shape[:2], *rows.shape[-2:])
     if rows.shape[:2] == (1, 1):
