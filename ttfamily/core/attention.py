@@ -99,6 +99,7 @@ class Attention:
         )  # [1, B, H, E]
         ttnn.deallocate(query)
         by_user = ttnn.to_memory_config(context, self.decode_context)
+        ttnn.deallocate(context)
         merged = ttnn.experimental.nlp_concat_heads_decode(by_user, num_heads=self.num_heads)  # [1, 1, 32, H E]
         ttnn.deallocate(by_user)
         width = merged.shape[3]

@@ -25,6 +25,7 @@ ROW_TILES = 1  # decode: up to 32 users are the rows of one tile
 L1_BASE = 105_824  # where a program's static buffers begin: below are firmware and kernel arguments
 BF16, FP32 = TILE_BYTES["bf16"], TILE_BYTES["fp32"]
 DEST_TILES = 4  # the destination registers hold four tiles of float32 sums
+ROTATION_TILES = 17  # cosine and sine of one user at head_dim 256, and the swap tile
 MAX_INNER_TILES = 8
 MAX_FOLD_ROWS = 2048
 MAX_PADDING = 1.05  # weights may grow by 5 % to spread over more cores
@@ -120,8 +121,8 @@ class Programs:
         """
         cores_in, cores_out = cores_in or self.cores_of(k), self.cores_of(n)
         inner, per_bank = tiles(k) // cores_in, self._bank_tiles(n)
-        # At once in L1: the input's and output's shards, the residual's, and one more that is about to be freed.
-        resident = (inner + 3 * tiles(n) // cores_out) * BF16
+        # At once in L1: the input's and output's shards, the residual's, one more that is about to be freed, the rotation.
+        resident = (inner + 3 * tiles(n) // cores_out + ROTATION_TILES) * BF16
 
         def static(block: int) -> int:
             # input twice, weights three times (a read ahead of a read ahead), output, float32 sums, bias

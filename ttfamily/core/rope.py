@@ -27,15 +27,14 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Rotation:
-    """What turns queries and keys at given positions: decode ``[1, B, 1, E]``, prefill ``[1, 1, S, E]``."""
+    """What turns queries and keys at given positions: decode ``[1, B, 1, E]``, prefill ``[1, 1, S, E]``.
+
+    Never deallocated by hand: a slice of a whole table is that table.
+    """
 
     cos: ttnn.Tensor
     sin: ttnn.Tensor
     swap: ttnn.Tensor
-
-    def free(self) -> None:
-        """Give back the tables; the swap tile stays."""
-        ttnn.deallocate(self.cos), ttnn.deallocate(self.sin)
 
 
 class Rope:

@@ -57,7 +57,7 @@ class Transformer:
         x = self.embedding.decode(tokens)  # [1, 1, B, D]  L1
         for layer in self.layers:
             x = layer.decode(x, step)
-        step.rotation.free()
+        del step
         normed = self.norm.decode(x)
         ttnn.deallocate(x)
         logits = self.lm_head.decode(normed)
@@ -69,7 +69,6 @@ class Transformer:
         x = self.embedding.prefill(tokens)
         for layer in self.layers:
             x = layer.prefill(x, chunk)
-        chunk.rotation.free()
         return x
 
     def logits_at(self, x: ttnn.Tensor, token: int) -> ttnn.Tensor:

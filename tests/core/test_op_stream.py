@@ -1,0 +1,97 @@
+"""The ops of a decode step and of a prefill chunk: what a layer costs in ops, and that no step writes from the host."""
+
+from __future__ import annotations
+
+import gc
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from transformers import LlamaConfig
+
+import ttfamily
+from ttfamily.sim.interpreter import Interpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+FREE = {"ttnn.deallocate", "ttnn.reshape"}  # neither runs anything on the chip
+ATTENTION = [
+    "rms_norm", "linear", "experimental.nlp_create_qkv_heads_decode",
+    "experimental.rotary_embedding_llama", "experimental.rotary_embedding_llama",
+    "experimental.paged_update_cache", "experimental.paged_update_cache",
+    "transformer.paged_scaled_dot_product_attention_decode", "to_memory_config",
+    "experimental.nlp_concat_heads_decode", "to_memory_config", "linear",
+]  # fmt: skip
+MLP = ["rms_norm", "linear", "linear", "multiply", "linear"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[[int], Path]:
+    """Make a folder that holds the config of a Llama with so many layers, and no weights."""
+
+    def make(layers: int) -> Path:
+        config = LlamaConfig(
+            vocab_size=1000, hidden_size=256, intermediate_size=512, num_hidden_layers=layers,
+            num_attention_heads=8, num_key_value_heads=4, head_dim=32, max_position_embeddings=256,
+            architectures=["LlamaForCausalLM"],
+        )  # fmt: skip
+        path = tmp_path / str(layers)
+        path.mkdir()
+        (path / "config.json").write_text(json.dumps(config.to_dict()))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of the ops that run, in order."""
+    names: list[str] = []
+    run = Interpreter.run
+
+    def noted(self: Interpreter, name: str, *rest: object) -> object:
+        names.append(name)
+        return run(self, name, *rest)
+
+    monkeypatch.setattr(Interpreter, "run", noted)
+    return names
+
+
+def decode_ops(folder: Path, mesh: str, stream: list[str]) -> list[str]:
+    """Run one decode pass on a dry mesh; return its ops."""
+    with ttfamily.load(folder, mesh=mesh, device="dry", max_batch_size=8) as model:
+        graph = model._graph
+        stream.clear()
+        graph.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
+    return [name for name in stream if name not in FREE]
+
+
+@pytest.mark.parametrize(("mesh", "reduce"), [("n150", []), ("n300", ["all_reduce"])])
+def test_a_decode_layer_is_no_more_than_these_ops(
+    folder: Callable[[int], Path], stream: list[str], mesh: str, reduce: list[str]
+) -> None:
+    one, three = (decode_ops(folder(layers), mesh, stream) for layers in (1, 3))
+    layer = [f"ttnn.{name}" for name in [*ATTENTION, *reduce, "add", *MLP, *reduce, "add"]]
+    start = one.index("ttnn.rms_norm")
+    assert three[start : start + 3 * len(layer)] == 3 * layer
+    assert len(three) == len(one) + 2 * len(layer)
+
+
+def test_a_decode_pass_touches_the_host_never(folder: Callable[[int], Path], stream: list[str]) -> None:
+    ops = decode_ops(folder(1), "n300", stream)
+    crossing = {"ttnn.from_torch", "ttnn.to_torch", "ttnn.copy_host_to_device_tensor", "ttnn.allocate_tensor_on_device"}
+    assert not crossing & set(ops)
+
+
+def test_a_prefill_layer_frees_what_it_makes(folder: Callable[[int], Path]) -> None:
+    with ttfamily.load(folder(2), mesh="n300", device="dry", max_batch_size=2) as model:
+        used = []
+        for length in (5, 200, 256):  # the last is the whole context
+            with pytest.raises(ttfamily.TtfamilyError, match="dry mesh"):  # reading the logits, at the very end
+                model.prefill(torch.arange(length), 1)
+            gc.collect()
+            used.append(model.mesh.dram_bytes())
+        assert used == 3 * used[:1]
