@@ -75,7 +75,7 @@ def generate(target: Target, prompts: Sequence[str], sampling: Sampling, *, chat
                 texts = model.generate(prompts, **sampling.options())
             _print_all(prompts, texts)
         if model.last_run is not None:
-            notes.print(speed_line(model.last_run, mesh=target.mesh, kind=model.mesh.kind), style="dim")
+            notes.print(speed_line(model.last_run, mesh=target.mesh, kind=model.mesh.kind), style="dim", soft_wrap=True)
 
 
 def _stream(pieces: Iterable[str]) -> None:

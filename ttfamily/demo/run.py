@@ -114,4 +114,4 @@ def _speak(console: Console, model: ttfamily.Model, *, mesh: str) -> None:
         console.out(piece, end="", highlight=False)
     console.print()
     if model.last_run is not None:
-        console.print(speed_line(model.last_run, mesh=mesh, kind=model.mesh.kind), style="dim")
+        console.print(speed_line(model.last_run, mesh=mesh, kind=model.mesh.kind), style="dim", soft_wrap=True)

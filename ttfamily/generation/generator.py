@@ -94,9 +94,9 @@ def _run(
     steps = 0
     try:
         for slot, request in enumerate(requests):
-            logits = model.prefill(torch.tensor(request.ids), slot)
-            yield from _accept(model, slot, request, sample(logits, sampling[slot], request.random), max_new_tokens)
+            token = sample(model.prefill(torch.tensor(request.ids), slot), sampling[slot], request.random)
             ttft = ttft or time.perf_counter() - started
+            yield from _accept(model, slot, request, token, max_new_tokens)
         while not all(request.done for request in requests):
             before = time.perf_counter()
             logits = model.decode(*_inputs(model, requests))

@@ -11,7 +11,7 @@ from ttfamily.errors import SimulatorError
 from ttfamily.sim.formats import CARRIER, as_host, round_to
 from ttfamily.sim.placement import shard
 from ttfamily.sim.step import same_memory
-from ttfamily.sim.tensor import Cell, SimTensor, cell_of
+from ttfamily.sim.tensor import Cell, Part, SimTensor, cell_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -188,19 +188,15 @@ def deallocate(sim: Interpreter, real: Callable[..., Any], tensor: ttnn.Tensor, 
 
 
 def device_tensors(sim: Interpreter, tensor: ttnn.Tensor) -> list[ttnn.Tensor]:
-    """Return one tensor a device, each with its own values as they are now, in row-major order of the mesh."""
+    """Return one tensor a device, each with its own values, in row-major order of the mesh."""
     parts = list(sim.split(tensor))
     if not sim.computes:
         return parts
     cell = cell_of(tensor, "ttnn.get_device_tensors")
     if len(parts) == 1:
         return [SimTensor.carrying(parts[0], cell)]
-    cell.shared = True
-    values = _every_device(cell.read(), sim.mesh_shape)
-    return [
-        SimTensor.carrying(part, Cell(value[None, None], cell.dtype, shared=True))
-        for part, value in zip(parts, values, strict=True)
-    ]
+    columns = sim.mesh_shape[1]
+    return [SimTensor.carrying(part, Part(cell, *divmod(i, columns))) for i, part in enumerate(parts)]
 
 
 def _allocate(

@@ -39,7 +39,7 @@ CARRIER: dict[ttnn.DataType, torch.dtype] = {
 }
 
 BLOCK = 16
-SLICE = 1 << 18  # elements rounded at a time: temporaries stay small, the calls that make them few
+SLICE = 1 << 20  # elements rounded at a time: temporaries of a few megabytes, and few thread barriers
 
 # What ttnn packs into blocks as it is; every other dtype becomes bfloat16 on the way.
 PACKED_DIRECTLY = {torch.float32, torch.bfloat16, torch.int32, torch.uint32, torch.uint16, torch.uint8}
@@ -54,8 +54,9 @@ SMALLEST_SCALED = 32 << 23
 def round_to(x: torch.Tensor, dtype: ttnn.DataType) -> torch.Tensor:
     """Round to what ``ttnn.from_torch(x, dtype)`` stores, in the format's :data:`CARRIER`.
 
-    Bit-equal with ttnn wherever ttnn's result is defined: C++ leaves a float that an integer format
-    does not hold to the compiler, and ttnn's uint32 then depends on the element's place in the tensor.
+    Bit-equal with ttnn wherever ttnn's result is defined. A float that an integer format does not hold
+    is not: C++ leaves it to the compiler, and ttnn's result depends on the element's place in the
+    tensor. Here uint16 and uint8 are clamped, int32 and uint32 become the smallest int32.
     A NaN stays a NaN in bfloat16 and float32, with another payload.
 
     :param x: any shape (block floats: at least one dimension), strides and dtype; the result has the
@@ -100,7 +101,7 @@ def round_bfloat4_b(x: torch.Tensor) -> torch.Tensor:
 
 
 def _round_to_integer(x: torch.Tensor, dtype: ttnn.DataType) -> torch.Tensor:
-    """Round towards zero; integers wrap, floats are clamped to uint16 and uint8."""
+    """Round towards zero; integers wrap."""
     carrier = CARRIER[dtype]
     if x.dtype == carrier and dtype != ttnn.uint16:
         return x
@@ -136,7 +137,8 @@ def _round_blocks(x: torch.Tensor, magnitude_bits: int) -> torch.Tensor:
         x = x.to(torch.bfloat16)
     once = [slice(0, 1) if stride == 0 else slice(None) for stride in x.stride()[:-1]]
     unique = x[tuple(once)]
-    order = sorted(range(x.dim()), key=lambda dim: -unique.stride(dim))
+    strides = unique.stride()
+    order = sorted(range(x.dim()), key=lambda dim: -strides[dim])
     in_memory = unique.permute(order)
     split = order.index(x.dim() - 1)
     shape = prod(in_memory.shape[:split]), x.shape[-1], prod(in_memory.shape[split + 1 :])

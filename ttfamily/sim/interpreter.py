@@ -7,6 +7,7 @@ the output's shape must agree.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ class Interpreter:
         """Run one op: the real one for what is checked, the kernel for what is computed."""
         crossing = boundary.CROSSINGS.get(name)
         if crossing is not None:
-            return bind(name, crossing, (self, real, *args), kwargs)()
+            return bind(name, functools.partial(crossing, self, real), args, kwargs)()
         with self.traces.only_compiled_programs(name):
             outputs = real(*args, **kwargs)
         if not self.computes:

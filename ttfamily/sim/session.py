@@ -27,11 +27,12 @@ class Session:
     interpreter: Interpreter
 
     def close(self) -> None:
-        """Give ttnn its functions back and close the mesh."""
+        """Give ttnn its functions back and close the mesh; a second time does nothing."""
         global _open  # noqa: PLW0603  (ttnn has one set of functions, so a process has one session)
-        self.interpreter.uninstall()
-        ttnn.close_mesh_device(self.device)
-        _open = None
+        if _open is self:
+            _open = None
+            self.interpreter.uninstall()
+            ttnn.close_mesh_device(self.device)
 
 
 def open_session(shape: tuple[int, int], *, computes: bool) -> Session:

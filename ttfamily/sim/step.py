@@ -78,6 +78,7 @@ def bind(op: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Map
     :raises SimulatorError: if it does not take one of them: an argument is never ignored.
     """
     signature = inspect.signature(function)
+    written = getattr(function, "func", function)  # behind a functools.partial
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -85,7 +86,7 @@ def bind(op: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Map
             op,
             got=f"a call that the simulated mesh does not take ({error})",
             expected=f"the arguments {', '.join(signature.parameters)}",
-            fix=f"Extend {getattr(function, '__name__', op)} in {function.__module__}, and its test.",
+            fix=f"Extend {written.__name__} in {written.__module__}, and its test.",
         ) from error
     return lambda: function(*args, **kwargs)
 

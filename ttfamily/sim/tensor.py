@@ -56,6 +56,43 @@ class Cell:
         return self.read()
 
 
+class Part(Cell):
+    """One device's part of a tensor: it looks into the whole tensor's cell, as the buffer is the whole one's."""
+
+    def __init__(self, whole: Cell, row: int, col: int) -> None:
+        self._whole, self._place = whole, (row, col)
+        self.dtype = whole.dtype
+
+    @property
+    def value(self) -> torch.Tensor | None:
+        """``[1, 1, *local_shape]``."""
+        value = self._whole.value
+        if value is None:
+            return None
+        row, col = (min(place, size - 1) for place, size in zip(self._place, value.shape[:2], strict=True))
+        return value[row, col][None, None]
+
+    @value.setter
+    def value(self, value: torch.Tensor | None) -> None:
+        if value is not None:
+            raise SimulatorError(
+                "simulated tensor",
+                got="a write into one device's part of a tensor",
+                expected="ops on the whole tensor",
+                fix="Write to the tensor that ttnn.get_device_tensors took apart.",
+            )
+        self._whole.value = None
+
+    @property
+    def shared(self) -> bool:
+        """A part is a view of the whole."""
+        return True
+
+    @shared.setter
+    def shared(self, shared: bool) -> None:
+        self._whole.shared |= shared
+
+
 class SimTensor(ttnn.Tensor):
     """A ttnn tensor that shares its buffer with the one it was made from and carries a :class:`Cell`."""
 

@@ -22,9 +22,9 @@ from pathlib import Path
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.cluster import wormhole_cluster
 
-# A generation of compiled kernels is given up when it holds this many (about 65 KB each, 3 to a program):
+# A generation of compiled kernels is given up when it holds this many (about 75 KB each, two or three to a program):
 # tests that draw random shapes would let it grow for ever.
-KERNELS_KEPT = 20_000
+KERNELS_KEPT = 10_000
 
 SFPI_VERSION = Path("tt_metal", "sfpi-version")
 
@@ -77,9 +77,9 @@ def mock_environment(folder: Path, scratch: Path) -> dict[str, str]:
         "TT_METAL_RUNTIME_ROOT": str(home / "root"),
         "TT_METAL_CACHE": str(kernels),
         "TT_METAL_LOGS_PATH": str(scratch),
-        "TT_METAL_SLOW_DISPATCH_MODE": "1",  # in fast dispatch a mock mesh has no trace and wrong grids
+        "TT_METAL_SLOW_DISPATCH_MODE": "1",  # in fast dispatch a mock mesh reports one grid and checks another
         "TT_LOGGER_LEVEL": "OFF",  # a failed check is logged to stdout and raised: raised is enough
-        "OMPI_MCA_btl": "self",  # or ttnn's MPI listens on a port of every network interface
+        "OMPI_MCA_btl": "self",  # or MPI listens on every network interface, and a crash leaves shared memory behind
     }
 
 

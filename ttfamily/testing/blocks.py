@@ -14,6 +14,7 @@ from ttfamily.core.checkpoint import Checkpoint
 from ttfamily.core.decoder import DecoderLayer
 from ttfamily.core.embedding import Embedding
 from ttfamily.core.hf_config import HfConfig
+from ttfamily.core.kv_cache import SKIP, SPARE
 from ttfamily.core.lm_head import LmHead
 from ttfamily.core.mlp import MLPS, GatedMlp, PlainMlp
 from ttfamily.core.norm import Norm
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from ttfamily.core.rope import Rope
     from ttfamily.core.spec import ModelSpec
 
-# B users, S tokens (padded), n tokens, D hidden_size, P pages a user
+# B rows of a decode step, S tokens (padded), n tokens, D hidden_size, P pages a user
 
 BLOCK_PCC = 0.999
 POISON = 1e4  # what stands where a prompt is padded: finite, for masks are added
@@ -103,30 +104,33 @@ class Bench:
 
     # ---- what a pass needs beside the activations
 
-    def chunk(self, rope: Rope, table: torch.Tensor, slot: int, tokens: int) -> PrefillChunk:
-        """Return what a prompt of ``tokens`` tokens needs beside its activations.
+    def chunk(self, rope: Rope, pages: torch.Tensor, tokens: int) -> PrefillChunk:
+        """For a whole prompt of ``tokens`` tokens.
 
-        :param table: ``[B, P]`` int32.
+        :param pages: ``[P]`` int32, the slot's row of a page table, -1 behind its last block.
         """
         length = self.plan.padded_length(tokens)
-        owned = table[slot : slot + 1]
+        fill = functional.pad(pages, (0, length // BLOCK_SIZE), value=SKIP)[None, : length // BLOCK_SIZE]
         return PrefillChunk(
             start=0,
             length=length,
-            fill_pages=integers(self.mesh, owned[:, : length // BLOCK_SIZE].clone(), ttnn.int32),
-            read_pages=integers(self.mesh, owned.clamp(min=0), ttnn.int32),
+            fill_pages=integers(self.mesh, fill, ttnn.int32),
+            read_pages=integers(self.mesh, fill.masked_fill(fill == SKIP, SPARE), ttnn.int32),
             rotation=rope.prefill(0, length, tokens),
         )
 
     def step(self, rope: Rope, table: torch.Tensor, positions: torch.Tensor) -> DecodeStep:
-        """Return what a decode step needs beside its activations.
+        """For one token in every slot.
 
-        :param table: ``[B, P]`` int32.
-        :param positions: ``[B]`` int32, -1 for an empty slot.
+        :param table: ``[slots, P]`` int32, -1 behind a slot's last block.
+        :param positions: ``[slots]`` int32, -1 for an empty slot.
         """
+        missing = self.plan.users - len(positions)
+        positions = functional.pad(positions, (0, missing), value=-1)
+        pages = functional.pad(table, (0, 0, 0, missing), value=SKIP)
         return DecodeStep(
             positions=integers(self.mesh, positions, ttnn.int32),
-            page_table=integers(self.mesh, table, ttnn.int32),
+            page_table=integers(self.mesh, pages.masked_fill(pages == SKIP, SPARE), ttnn.int32),
             rotation=rope.decode(integers(self.mesh, positions.clamp(min=0)[None], ttnn.uint32)),
         )
 
@@ -138,8 +142,9 @@ def put_prefill(plan: Plan, x: torch.Tensor) -> ttnn.Tensor:
 
 
 def put_decode(plan: Plan, x: torch.Tensor) -> ttnn.Tensor:
-    """``[B, D] -> [1, 1, B, D]`` on every device, width-sharded in L1 as the residual is."""
+    """``[slots, D] -> [1, 1, B, D]`` on every device, width-sharded in L1 as the residual is; then poison."""
     width = x.shape[1]
+    x = functional.pad(x, (0, 0, 0, plan.users - len(x)), value=POISON)
     residual = plan.programs.width_sharded(width, plan.programs.cores_of(width))
     return ttnn.to_memory_config(put(plan.mesh, x[None, None], dtype=ttnn.bfloat16), residual)
 
@@ -154,26 +159,31 @@ def read_logits(x: ttnn.Tensor, rows: int, vocab_size: int) -> torch.Tensor:
     return read_cut(x, 3)[0, 0, :rows, :vocab_size].float()
 
 
-def read_cache(plan: Plan, cache: LayerCache, pages: torch.Tensor, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read one user's keys and values through its row of the page table, in Hugging Face's order.
+class HostCache:
+    """A layer's cache, read to the host once; users' keys and values are then looked up in it."""
 
-    :param pages: ``[P]`` int32.
-    :returns: each ``[key/value heads, tokens, head_dim]`` float32.
-    """
-    owned = pages[: -(-tokens // BLOCK_SIZE)].long()
-    keys, values = (_heads(plan, tensor, owned, tokens) for tensor in (cache.keys, cache.values))
-    rotary = plan.spec.rope.rotary_dim
-    turned, rest = keys[..., :rotary], keys[..., rotary:]  # the device keeps rotated pairs as neighbours
-    return torch.cat([turned[..., 0::2], turned[..., 1::2], rest], -1), values
+    def __init__(self, plan: Plan, cache: LayerCache) -> None:
+        self._plan = plan
+        self._keys, self._values = (read_cut(tensor, 1) for tensor in (cache.keys, cache.values))  # [blocks, ., 32, E]
 
+    def of(self, pages: torch.Tensor, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return one user's keys and values in Hugging Face's order.
 
-def _heads(plan: Plan, tensor: ttnn.Tensor, owned: torch.Tensor, tokens: int) -> torch.Tensor:
-    blocks = read_cut(tensor, 1)[owned]  # [pages, places of heads, 32, E]
-    by_place = blocks.transpose(0, 1).flatten(1, 2)[:, :tokens, : plan.spec.attention.head_dim]
-    count = plan.spec.attention.num_key_value_heads
-    # Copies of a head on several devices are alike; the last one is read.
-    places = {head: place for place, head in enumerate(plan.heads.key_value) if head is not None}
-    return by_place[[places[head] for head in range(count)]].float()
+        :param pages: ``[P]`` int32, the user's row of the page table.
+        :returns: each ``[key/value heads, tokens, head_dim]`` float32.
+        """
+        keys, values = (self._look_up(tensor, pages, tokens) for tensor in (self._keys, self._values))
+        rotary = self._plan.spec.rope.rotary_dim
+        turned, rest = keys[..., :rotary], keys[..., rotary:]  # the device keeps rotated pairs as neighbours
+        return torch.cat([turned[..., 0::2], turned[..., 1::2], rest], -1), values
+
+    def _look_up(self, tensor: torch.Tensor, pages: torch.Tensor, tokens: int) -> torch.Tensor:
+        spec = self._plan.spec.attention
+        blocks = tensor[pages[: -(-tokens // BLOCK_SIZE)].long()]
+        by_place = blocks.transpose(0, 1).flatten(1, 2)[:, :tokens, : spec.head_dim]
+        # Copies of a head on several devices are alike; the last one is read.
+        places = {head: place for place, head in enumerate(self._plan.heads.key_value) if head is not None}
+        return by_place[[places[head] for head in range(spec.num_key_value_heads)]].float()
 
 
 def activations(rows: int, width: int, seed: int) -> torch.Tensor:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
 from transformers import DynamicCache, LlamaForCausalLM
 
+import ttfamily
 from ttfamily.core.checkpoint import SINGLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from transformers import LlamaConfig
+
+    from ttfamily.model import Model
 
 
 def make_llama(config: LlamaConfig, seed: int = 0) -> LlamaForCausalLM:
@@ -57,6 +62,18 @@ def save_checkpoint(model: LlamaForCausalLM, folder: Path) -> Path:
     return folder
 
 
+@contextmanager
+def loaded(model: LlamaForCausalLM, mesh: str, **options: Any) -> Iterator[Model]:
+    """Save a model and load it on a simulated mesh, as a user would.
+
+    :param options: of :func:`ttfamily.load`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(model, Path(folder))
+        with ttfamily.load(folder, mesh=mesh, device="simulated", **options) as opened:
+            yield opened
+
+
 def fresh_rotary(model: LlamaForCausalLM) -> Any:
     """Return a rotary embedding that has seen no sequence: with dynamic scaling it remembers the longest."""
     return type(model.model.rotary_emb)(model.config)
@@ -75,16 +92,18 @@ class Sequence:
         self.model.model.rotary_emb = self._rotary
         with torch.no_grad():
             out = self.model(tokens.long()[None], past_key_values=self.cache, use_cache=True, logits_to_keep=1)
-        return out.logits[0, -1]
+        logits: torch.Tensor = out.logits[0, -1]
+        return logits
 
     def through(self, block: Callable[..., Any], x: torch.Tensor) -> torch.Tensor:
-        """Append ``[n, hidden_size]`` activations to an attention block or a decoder layer; the output is of that shape."""
+        """Append ``[n, hidden_size]`` to an attention block or a decoder layer; the output has the same shape."""
         start = self.cache.get_seq_length()
         positions = torch.arange(start, start + len(x))[None]
         with torch.no_grad():
             angles = self._rotary(x[None], positions)
             out = block(x[None], position_embeddings=angles, attention_mask=None, past_key_values=self.cache)
-        return (out[0] if isinstance(out, tuple) else out).reshape(x.shape)
+        values: torch.Tensor = out[0] if isinstance(out, tuple) else out
+        return values.reshape(x.shape)
 
     def kept(self, layer: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the keys and values of a layer, each ``[key/value heads, tokens, head_dim]``."""

@@ -76,25 +76,31 @@ def ropes(draw: DrawFn, *, trained: int) -> dict[str, Any]:
 
 @st.composite
 def llama_configs(
-    draw: DrawFn, *, layers: int = 1, max_position_embeddings: int = 1024, most_weights: int = MOST_WEIGHTS
+    draw: DrawFn,
+    *,
+    layers: int = 1,
+    max_position_embeddings: int = 1024,
+    dynamic_from: SearchStrategy[int] | None = None,
+    most_weights: int = MOST_WEIGHTS,
 ) -> LlamaConfig:
     """Draw the config of any Llama that the core promises to run.
 
     An intermediate size and a vocabulary of any width, the vocabulary never a multiple of 32; biases;
-    a tied head; every rope type, dynamic scaling with a trained length of 32 to 256 tokens, so that
-    prompts go beyond it.
+    a tied head; every rope type.
 
+    :param dynamic_from: the trained length of a model with dynamic scaling, which is then its
+        ``max_position_embeddings``; by default 32 to 256 tokens, so that prompts go beyond it.
     :param most_weights: elements in one layer; limits which sizes are large together.
     """
     sizes = draw(attentions(most_weights=most_weights))
     rope = draw(ropes(trained=64))
-    dynamic = rope["rope_type"] == "dynamic"
+    trained = multiples(32, 256, 256) if dynamic_from is None else dynamic_from
     return LlamaConfig(
         vocab_size=draw(mostly_small(33, 600, 5000).filter(lambda n: n % STEP)),
         intermediate_size=draw(mostly_small(33, 1024, min(11008, most_weights // (3 * sizes["hidden_size"])))),
         num_hidden_layers=layers,
         **sizes,
-        max_position_embeddings=draw(multiples(32, 256, 256)) if dynamic else max_position_embeddings,
+        max_position_embeddings=draw(trained) if rope["rope_type"] == "dynamic" else max_position_embeddings,
         rope_parameters=rope,
         attention_bias=draw(st.booleans()),
         mlp_bias=draw(st.booleans()),
@@ -149,13 +155,13 @@ def batches(draw: DrawFn, *, users: int = 32, longest: int = 512, different: int
     return Batch(tokens=tuple(tokens))
 
 
-@st.composite
-def page_tables(draw: DrawFn, *, batch: Batch, pages: int, blocks: int, more: int = 1) -> torch.Tensor:
-    """Blocks for what a batch holds and ``more`` tokens each, in no order: ``[slots, pages]`` int32, -1 where none.
+def page_table(batch: Batch, *, pages: int, blocks: int, seed: int, more: int = 1) -> torch.Tensor:
+    """Give a batch blocks in random order, for what it holds and ``more`` tokens each.
 
-    :param blocks: how many blocks there are.
+    :param blocks: how many blocks there are; block 0 is nobody's.
+    :returns: ``[slots, pages]`` int32, -1 behind a slot's last block.
     """
-    shuffled = torch.randperm(blocks, generator=torch.Generator().manual_seed(draw(SEEDS))).tolist()
+    shuffled = (1 + torch.randperm(blocks - 1, generator=torch.Generator().manual_seed(seed))).tolist()
     table = torch.full((len(batch.tokens), pages), -1, dtype=torch.int32)
     for slot in batch.slots:
         owned = -(-(batch.tokens[slot] + more) // STEP)

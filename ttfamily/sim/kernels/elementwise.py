@@ -9,6 +9,7 @@ import ttnn
 from torch.nn import functional
 
 from ttfamily.errors import SimulatorError
+from ttfamily.sim.formats import CARRIER
 from ttfamily.sim.kernels import kernel
 
 if TYPE_CHECKING:
@@ -82,6 +83,14 @@ _binary("multiply", lambda a, b: a * b)
 
 
 @kernel("typecast")
-def typecast(x: Cell, dtype: ttnn.DataType) -> torch.Tensor:  # noqa: ARG001
+def typecast(x: Cell, dtype: ttnn.DataType) -> torch.Tensor:
     """Convert between formats: the interpreter rounds to the output's."""
-    return x.read()
+    value = x.read()
+    if value.is_floating_point() and not CARRIER[dtype].is_floating_point:
+        raise SimulatorError(
+            "ttnn.typecast",
+            got=f"floats to convert to {dtype.name}",
+            expected="a float format: the chip rounds or cuts off, another way for every integer format",
+            fix="Add the rule to ttfamily/sim/kernels/elementwise.py, and its test.",
+        )
+    return value

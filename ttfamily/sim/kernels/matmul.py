@@ -36,7 +36,8 @@ def matmul(
     wide = torch.float32 in (left.dtype, right.dtype) or dtype == ttnn.float32
     left, right = (t.float() if wide else t for t in (left, right))
     shift = None if bias is None else bias.read().to(left.dtype)
-    rows, cols = (max(left.shape[i], right.shape[i]) for i in (0, 1))
+    operands = [left, right] if shift is None else [left, right, shift]
+    rows, cols = (max(operand.shape[i] for operand in operands) for i in (0, 1))
     one = [_one_device(_at(left, r, c), _at(right, r, c), None if shift is None else _at(shift, r, c))
            for r, c in product(range(rows), range(cols))]  # fmt: skip
     out = one[0][None] if len(one) == 1 else torch.stack(one)

@@ -1,0 +1,148 @@
+"""``generate`` and ``chat`` on a simulated mesh, beside Hugging Face's own ``generate``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+import ttfamily
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TEXT = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs"]
+TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<bot>{% endif %}"
+PROMPTS = ["the quick", "pack my box with", "dog"]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    raw.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=300, special_tokens=["</s>"], initial_alphabet=alphabet))
+    return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", chat_template=TEMPLATE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("random")
+    words = tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(words), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=128, eos_token_id=None, bos_token_id=None,
+    )  # fmt: skip
+    hf = LlamaForCausalLM(config)
+    for parameter in hf.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
+    hf.save_pretrained(path)
+    words.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Iterator[ttfamily.Model]:
+    with ttfamily.load(folder, mesh="n300", device="simulated", max_batch_size=4, max_seq_len=96) as loaded:
+        yield loaded
+
+
+def by_hugging_face(folder: Path, prompt: str, new: int) -> list[int]:
+    """Greedy tokens, up to where Hugging Face's own first two choices are too close for bf16 to tell apart."""
+    hf = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = torch.tensor([tokenizer()(prompt)["input_ids"]])
+    out = hf.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, pad_token_id=0,
+        output_scores=True, return_dict_in_generate=True,
+    )  # fmt: skip
+    clear = []
+    for token, (scores,) in zip(out.sequences[0, ids.shape[1] :].tolist(), out.scores, strict=True):
+        first, second = scores.topk(2).values
+        if first - second < 0.08 * scores.std():
+            break
+        clear.append(token)
+    return clear
+
+
+def test_greedy_text_is_hugging_faces(model: ttfamily.Model, folder: Path) -> None:
+    compared = 0
+    for prompt in [*PROMPTS, *TEXT[0].split(), *TEXT[1].split()]:
+        expected = by_hugging_face(folder, prompt, 24)
+        compared += len(expected)
+        if expected:
+            text = model.generate(prompt, max_new_tokens=len(expected))
+            assert text == model.tokenizer.decode(expected, skip_special_tokens=True)
+    assert compared >= 30
+
+
+def test_a_prompts_text_does_not_depend_on_the_prompts_beside_it(model: ttfamily.Model) -> None:
+    alone = [model.generate(prompt, max_new_tokens=12) for prompt in PROMPTS]
+    assert model.generate(PROMPTS, max_new_tokens=12) == alone
+    assert model.generate(PROMPTS[::-1], max_new_tokens=12) == alone[::-1]
+
+
+def test_the_same_holds_for_drawn_text_with_a_seed(model: ttfamily.Model) -> None:
+    how = {"temperature": 2.0, "top_p": 0.95, "max_new_tokens": 12}
+    alone = [model.generate(prompt, seed=seed, **how) for seed, prompt in enumerate(PROMPTS)]
+    assert model.generate(PROMPTS, seed=[0, 1, 2], **how) == alone
+    assert len({model.generate(PROMPTS[0], seed=seed, **how) for seed in range(8)}) == 8
+
+
+def test_exactly_max_new_tokens_are_made(model: ttfamily.Model) -> None:
+    for new in (1, 2, 7):
+        model.generate(PROMPTS, max_new_tokens=new)
+        run = model.last_run
+        assert (run.new_tokens, run.batch, run.decode_steps) == (3 * new, 3, new - 1)
+        assert run.prompt_tokens == sum(len(model.tokenizer(p)["input_ids"]) for p in PROMPTS)
+
+
+def test_pieces_of_a_stream_join_to_the_text(model: ttfamily.Model) -> None:
+    assert "".join(model.generate(PROMPTS[0], max_new_tokens=16, stream=True)) == model.generate(
+        PROMPTS[0], max_new_tokens=16
+    )
+    texts = ["", "", ""]
+    for index, piece in model.generate(PROMPTS, max_new_tokens=16, stream=True):
+        texts[index] += piece
+    assert texts == model.generate(PROMPTS, max_new_tokens=16)
+
+
+def test_a_stop_string_ends_one_request_and_not_the_others(model: ttfamily.Model) -> None:
+    whole = model.generate(PROMPTS, max_new_tokens=16)
+    stop = whole[0][5:8]
+    stopped = model.generate(PROMPTS, max_new_tokens=16, stop=stop)
+    assert stopped == [text.split(stop)[0] for text in whole]
+
+
+def test_the_end_of_sequence_token_ends_the_text(
+    model: ttfamily.Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = by_hugging_face(folder, PROMPTS[0], 16)
+    end = next(i for i, token in enumerate(ids) if token not in ids[:i] and i > 2)
+    monkeypatch.setattr(model, "eos_token_ids", frozenset({ids[end]}))
+    assert model.generate(PROMPTS[0], max_new_tokens=16) == model.tokenizer.decode(ids[:end])
+    assert model.last_run.new_tokens == end + 1
+
+
+def test_generation_ends_where_the_context_does(model: ttfamily.Model) -> None:
+    model.generate(list(range(1, 91)), max_new_tokens=50)
+    assert model.last_run.sequence_length == 96
+
+
+def test_a_chat_goes_through_the_template(model: ttfamily.Model) -> None:
+    ids = model.tokenizer("<user>hello<bot>", add_special_tokens=False)["input_ids"]
+    expected = model.generate(list(ids), max_new_tokens=8)
+    assert model.chat([{"role": "user", "content": "hello"}], max_new_tokens=8) == expected
+
+
+def test_an_abandoned_stream_frees_its_slots(model: ttfamily.Model) -> None:
+    free = len(model._pages._free)
+    pieces = model.generate(PROMPTS, max_new_tokens=16, stream=True)
+    next(pieces)
+    pieces.close()
+    assert len(model._pages._free) == free

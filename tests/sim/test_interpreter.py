@@ -1,0 +1,245 @@
+"""The door: every op is validated by ttnn, computed by a kernel, or refused; never quietly wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import ttnn
+from ttnn.decorators import FastOperation
+
+from ttfamily.core.mesh import open_mesh
+from ttfamily.core.placement import put
+from ttfamily.core.programs import Programs
+from ttfamily.errors import SimulatorError
+from ttfamily.sim.interpreter import TRACE_FUNCTIONS
+from ttfamily.sim.tensor import SimTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ttfamily.testing.operands import Bench
+
+PATCHED = (*TRACE_FUNCTIONS, "get_device_tensors")
+
+
+def ttnn_functions() -> dict[str, Any]:
+    return {"__call__": FastOperation.__call__, **{name: getattr(ttnn, name) for name in PATCHED}}
+
+
+# ---- what is refused
+
+
+def test_an_op_without_a_kernel_is_named_with_where_to_add_it(bench: Bench) -> None:
+    x = bench.random(1, 1, 32, 32).tensor
+    with pytest.raises(SimulatorError, match=r"ttnn\.sin: .* cannot compute.*ttfamily/sim/kernels/"):
+        ttnn.sin(x)
+
+
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        (lambda x: ttnn.add(x, x, fast_and_approximate_mode=True), "fast_and_approximate_mode"),
+        (lambda x: ttnn.slice(x, (0, 0, 0, 0), (1, 1, 20, 32), pad_value=1.0), "pad_value"),
+        (lambda x: ttnn.rms_norm(x, epsilon=1e-5, recip_tensor=x), "recip_tensor"),
+        (lambda x: ttnn.concat([x, x], 3, groups=2), "groups"),
+        (lambda x: ttnn.from_torch(torch.zeros(1), preserve_nan_values=True), "preserve_nan_values"),
+        (lambda x: ttnn.to_torch(x, torch_rank=2), "torch_rank"),
+    ],
+)
+def test_an_argument_that_is_not_simulated_is_refused(
+    bench: Bench, call: Callable[[ttnn.Tensor], Any], argument: str
+) -> None:
+    with pytest.raises((SimulatorError, RuntimeError, TypeError)) as caught:
+        call(bench.random(1, 1, 32, 32).tensor)
+    if isinstance(caught.value, SimulatorError):  # ttnn may refuse it first
+        assert argument in str(caught.value)
+
+
+def test_an_argument_that_only_says_how_is_left_to_ttnn(bench: Bench) -> None:
+    x = bench.random(1, 1, 32, 64)
+    got = ttnn.add(x.tensor, x.tensor, memory_config=ttnn.L1_MEMORY_CONFIG)
+    assert got.memory_config().buffer_type == ttnn.BufferType.L1
+    bench.check(got, [2 * part for part in x.local])
+
+
+def test_a_tensor_made_by_a_method_is_refused_at_its_next_op(bench: Bench) -> None:
+    made = bench.random(1, 1, 32, 64).tensor.reshape((1, 1, 64, 32))
+    for use in (lambda: ttnn.add(made, 1.0), lambda: ttnn.to_torch(made), lambda: ttnn.get_device_tensors(made)):
+        with pytest.raises(SimulatorError, match=r"carries no simulated values.*instead of the tensor's method"):
+            use()
+
+
+@pytest.mark.parametrize("method", ["cpu", "item", "to_list", "to_numpy", "to_torch"])
+def test_a_method_that_would_read_the_empty_buffer_is_refused(bench: Bench, method: str) -> None:
+    x = bench.random(1, 1, 32, 64).tensor
+    with pytest.raises(SimulatorError, match=rf"ttnn\.Tensor\.{method}: .*expected ttnn\.to_torch"):
+        getattr(x, method)()
+
+
+def test_a_printed_tensor_shows_its_values(bench: Bench) -> None:
+    assert "0.7500" in repr(bench.put(torch.full((1, 1, 32, 32), 0.75)).tensor)
+
+
+def test_operators_go_through_the_door(bench: Bench) -> None:
+    x = bench.random(1, 1, 32, 32)
+    bench.check(x.tensor + x.tensor * 2.0 - 1.0, [3 * part - 1 for part in x.local], roundings=3)
+    with pytest.raises(SimulatorError, match="__getitem__"):
+        x.tensor[0]
+
+
+# ---- kernels that are wrong
+
+
+@pytest.fixture
+def broken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Put another kernel in the place of ttnn.add's."""
+
+    def replace(kernel: Callable[..., Any]) -> None:
+        monkeypatch.setitem(bench.interpreter._kernels, "ttnn.add", kernel)
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        (lambda a, _b: a.read()[..., :16], r"result of shape \(1, 1, 32, 16\); expected \(1, 1, 32, 32\)"),
+        (lambda a, _b: (a.read(), a.read()), "2 results of its kernel; expected 1"),
+        (lambda a, _b: a.read() @ torch.zeros(3), "simulator kernel fails on: size mismatch"),
+    ],
+)
+def test_a_kernel_that_disagrees_with_ttnn_is_an_error(
+    bench: Bench, broken: Callable[[Callable[..., Any]], None], kernel: Callable[..., Any], message: str
+) -> None:
+    broken(kernel)
+    x = bench.random(1, 1, 32, 32).tensor
+    with pytest.raises(SimulatorError, match=message):
+        ttnn.add(x, x)
+
+
+# ---- what ttnn checks
+
+
+def test_ttnns_own_validation_comes_through(bench: Bench) -> None:
+    x = bench.random(1, 1, 32, 64).tensor
+    with pytest.raises(RuntimeError, match="TT_FATAL"):
+        ttnn.matmul(x, x)
+    with pytest.raises(RuntimeError, match="TT_FATAL"):
+        ttnn.to_memory_config(x, Programs(bench.mesh).width_sharded(32, 1))
+    with pytest.raises(RuntimeError, match="TT_FATAL|Out of Memory"):
+        ttnn.allocate_tensor_on_device(
+            ttnn.Shape([1, 1, 2**20, 2**15]),
+            ttnn.bfloat16,
+            ttnn.TILE_LAYOUT,
+            bench.mesh.device,
+            ttnn.DRAM_MEMORY_CONFIG,
+        )
+
+
+def test_the_next_op_works_after_an_error(bench: Bench) -> None:
+    x = bench.random(1, 1, 32, 64)
+    for wrong in (lambda: ttnn.sin(x.tensor), lambda: ttnn.matmul(x.tensor, x.tensor), lambda: ttnn.add(x.tensor)):
+        with pytest.raises((SimulatorError, RuntimeError, TypeError)):
+            wrong()
+        bench.check(ttnn.add(x.tensor, 1.0), [part + 1 for part in x.local])
+
+
+# ---- buffers
+
+
+def test_a_freed_tensor_cannot_be_used(bench: Bench) -> None:
+    x = bench.random(1, 1, 32, 64).tensor
+    ttnn.deallocate(x)
+    with pytest.raises(SimulatorError, match="it was deallocated"):
+        ttnn.to_torch(ttnn.get_device_tensors(x)[0])
+    with pytest.raises(RuntimeError, match="not allocated"):
+        ttnn.add(x, 1.0)
+
+
+def test_an_op_with_nothing_to_do_returns_its_inputs_buffer(bench: Bench) -> None:
+    x = bench.random(1, 1, 32, 64)
+    same = ttnn.to_memory_config(ttnn.to_layout(x.tensor, ttnn.TILE_LAYOUT), ttnn.DRAM_MEMORY_CONFIG)
+    bench.check(same, x.local, roundings=0)
+    ttnn.deallocate(x.tensor)
+    with pytest.raises(SimulatorError, match="it was deallocated"):
+        bench.read(same)
+
+
+def test_freed_memory_is_given_back(bench: Bench) -> None:
+    before = bench.mesh.dram_bytes()[0]
+    x = bench.random(1, 1, 1024, 1024).tensor
+    assert bench.mesh.dram_bytes()[0] - before >= 2 * 1024 * 1024
+    ttnn.deallocate(x)
+    assert bench.mesh.dram_bytes()[0] == before
+
+
+def test_a_write_in_place_reaches_no_copy(bench: Bench) -> None:
+    cache = bench.random(4, 1, 32, 64)
+    others = [
+        ttnn.clone(cache.tensor),
+        ttnn.to_memory_config(cache.tensor, ttnn.L1_MEMORY_CONFIG),
+        ttnn.reshape(ttnn.clone(cache.tensor), (1, 4, 32, 64)),
+        ttnn.slice(cache.tensor, (1, 0, 0, 0), (3, 1, 32, 64)),
+        ttnn.permute(cache.tensor, (1, 0, 2, 3)),
+        ttnn.unsqueeze_to_4D(ttnn.clone(cache.tensor)),
+    ]
+    before = [bench.read(other) for other in others]
+    table = bench.put(torch.tensor([[1, 2]], dtype=torch.int32), dtype=ttnn.int32, layout=ttnn.ROW_MAJOR_LAYOUT)
+    new = bench.random(1, 1, 64, 64)
+    for _ in range(2):
+        ttnn.experimental.paged_fill_cache(cache.tensor, new.tensor, table.tensor, batch_idx=0)
+        for other, values in zip(others, before, strict=True):
+            bench.check(other, values, roundings=0)
+    assert not torch.equal(bench.read(cache.tensor)[0], cache.local[0])
+
+
+def test_a_write_in_place_is_seen_by_the_parts_of_the_tensor(bench: Bench) -> None:
+    cache = bench.random(4, 1, 32, 64)
+    parts = ttnn.get_device_tensors(cache.tensor)
+    copies = [ttnn.clone(part) for part in parts]
+    table = bench.put(torch.tensor([[3]], dtype=torch.int32), dtype=ttnn.int32, layout=ttnn.ROW_MAJOR_LAYOUT)
+    new = bench.random(1, 1, 32, 64, cut=1)
+    ttnn.experimental.paged_fill_cache(cache.tensor, new.tensor, table.tensor, batch_idx=0)
+    for part, copy, x, old in zip(parts, copies, new.local, cache.local, strict=True):
+        assert torch.equal(ttnn.to_torch(part)[3].double(), x[0])
+        assert torch.equal(ttnn.to_torch(copy).double(), old)
+    ttnn.deallocate(parts[0])  # the buffer of all
+    with pytest.raises(SimulatorError, match="it was deallocated"):
+        ttnn.to_torch(parts[-1])
+
+
+# ---- opening and closing (these take no mesh of the session's, so they run before it is open)
+
+
+def test_nothing_of_ttnn_is_left_replaced_after_close() -> None:
+    before = ttnn_functions()
+    mesh = open_mesh("n150", "simulated")
+    assert all(ttnn_functions()[name] is not function for name, function in before.items())
+    mesh.close()
+    assert all(ttnn_functions()[name] is function for name, function in before.items())
+    mesh.close()  # a second time does nothing
+    assert all(ttnn_functions()[name] is function for name, function in before.items())
+
+
+def test_nothing_of_ttnn_is_left_replaced_after_an_error_in_an_op() -> None:
+    before = ttnn_functions()
+    mesh = open_mesh("n150", "simulated")
+    x = put(mesh, torch.zeros(1, 1, 32, 32), dtype=ttnn.bfloat16)
+    with pytest.raises(SimulatorError):
+        ttnn.sin(x)
+    mesh.close()
+    assert all(ttnn_functions()[name] is function for name, function in before.items())
+
+
+def test_after_close_ttnn_is_plain_ttnn() -> None:
+    mesh = open_mesh("n150", "simulated")
+    host = ttnn.from_torch(torch.arange(6.0).reshape(2, 3))
+    assert isinstance(host, SimTensor)
+    mesh.close()
+    plain = ttnn.from_torch(torch.arange(6.0).reshape(2, 3), dtype=ttnn.bfloat16)
+    assert type(plain) is ttnn.Tensor
+    for tensor in (plain, host):  # a host tensor of the session holds real values too
+        assert torch.equal(ttnn.to_torch(tensor).float(), torch.arange(6.0).reshape(2, 3))
+    assert torch.equal(ttnn.to_torch(ttnn.get_device_tensors(plain)[0]), ttnn.to_torch(plain))

@@ -1,0 +1,271 @@
+"""Flash attention against float64 softmax attention, user by user and head by head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import torch
+import ttnn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttfamily.core.programs import Programs
+from ttfamily.errors import SimulatorError
+from ttfamily.testing.strategies import SEEDS
+
+if TYPE_CHECKING:
+    from ttfamily.testing.operands import Bench, Operand
+
+ROWS = {"layout": ttnn.ROW_MAJOR_LAYOUT}
+HEADS = st.sampled_from([(1, 1), (4, 2), (6, 3), (8, 1), (12, 12)])
+DIMS = st.sampled_from([32, 64, 96])
+SCALES = st.sampled_from([None, 0.3125])  # ttnn's chunked attention refuses a scale that is no float32
+WINDOWS = st.sampled_from([None, None, 16, 48])
+CACHES = st.sampled_from([ttnn.bfloat16, ttnn.bfloat8_b])
+CUT = st.booleans()
+# Probabilities are rounded to bf16 before they meet the values, and so is the result.
+ROUNDINGS = 3
+
+prompt_attention = pytest.mark.kernel("ttnn.transformer.scaled_dot_product_attention")
+chunked_attention = pytest.mark.kernel("ttnn.transformer.chunked_scaled_dot_product_attention")
+decode_attention = pytest.mark.kernel("ttnn.transformer.paged_scaled_dot_product_attention_decode")
+
+
+def attend(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, position: int, scale: float | None, window: int | None
+) -> torch.Tensor:
+    """One query, ``[E]``, at ``position``; keys and values ``[tokens, E]``: float64."""
+    first = 0 if window is None else max(0, position + 1 - window)
+    k, v = k[first : position + 1], v[first : position + 1]
+    scores = (k @ q) * (len(q) ** -0.5 if scale is None else scale)
+    return scores.softmax(0) @ v
+
+
+def attend_prompt(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, start: int, scale: float | None, window: int | None
+) -> torch.Tensor:
+    """``[H, S, E]`` from position ``start`` on; keys and values ``[K, tokens, E]``."""
+    out, group = torch.empty_like(q), len(q) // len(k)
+    for h in range(len(q)):
+        for s in range(q.shape[1]):
+            out[h, s] = attend(q[h, s], k[h // group], v[h // group], start + s, scale, window)
+    return out
+
+
+@prompt_attention
+@given(
+    heads=HEADS,
+    tokens=st.sampled_from([32, 64, 160]),
+    dim=DIMS,
+    scale=SCALES,
+    window=WINDOWS,
+    cuts=st.tuples(CUT, CUT),
+    seed=SEEDS,
+)
+def test_a_prompt_attends_to_its_past(
+    bench: Bench,
+    heads: tuple[int, int],
+    tokens: int,
+    dim: int,
+    scale: float | None,
+    window: int | None,
+    cuts: tuple[bool, bool],
+    seed: int,
+) -> None:
+    q = bench.random(1, heads[0], tokens, dim, cut=1 if cuts[0] else None, seed=seed)
+    k, v = (bench.random(1, heads[1], tokens, dim, cut=1 if cuts[1] else None, seed=seed) for _ in range(2))
+    got = ttnn.transformer.scaled_dot_product_attention(
+        q.tensor, k.tensor, v.tensor, is_causal=True, scale=scale, sliding_window_size=window,
+        program_config=Programs(bench.mesh).attention(tokens, tokens),
+    )  # fmt: skip
+    each = list(zip(q.local, k.local, v.local, strict=True))
+    bench.check(got, [attend_prompt(a[0], b[0], c[0], 0, scale, window)[None] for a, b, c in each], ROUNDINGS)
+    golden = ttnn.get_golden_function(ttnn.transformer.scaled_dot_product_attention)
+    want = [golden(*(t.float() for t in parts), scale=scale, sliding_window_size=window) for parts in each]
+    bench.check(got, want, ROUNDINGS)
+
+
+@attrs.frozen
+class Cache:
+    """Keys and values in blocks of 32 tokens, and the page table of all users."""
+
+    keys: Operand
+    values: Operand
+    table: torch.Tensor
+
+    @classmethod
+    def random(cls, bench: Bench, heads: int, dim: int, users: int, pages: int, seed: int, **placed: object) -> Cache:
+        keys, values = (bench.random(users * pages + 1, heads, 32, dim, seed=seed, **placed) for _ in range(2))
+        order = 1 + torch.randperm(users * pages, generator=torch.Generator().manual_seed(seed))
+        return cls(keys, values, order.reshape(users, pages).int())  # block 0 is nobody's
+
+    def of_user(self, device: int, user: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of one user, ``[K, tokens, E]`` each."""
+        blocks = self.table[user].long()
+        return tuple(torch.cat(list(side.local[device][blocks]), 1) for side in (self.keys, self.values))
+
+    def put(self, bench: Bench, behind: torch.Tensor | None = None) -> ttnn.Tensor:
+        """The page table on the mesh.
+
+        :param behind: every user's tokens; pages behind them name block 0, as the core has it.
+        """
+        table = self.table.clone()
+        if behind is not None:
+            for user, tokens in enumerate(behind.tolist()):
+                table[user, -(-tokens // 32) :] = 0
+        return bench.put(table, dtype=ttnn.int32, **ROWS).tensor
+
+
+@chunked_attention
+@given(
+    heads=HEADS,
+    tokens=st.sampled_from([32, 64]),
+    chunks=st.integers(1, 3),
+    dim=DIMS,
+    scale=SCALES,
+    window=WINDOWS,
+    dtype=CACHES,
+    cuts=st.tuples(CUT, CUT),
+    seed=SEEDS,
+)
+def test_a_later_chunk_attends_to_the_cache(
+    bench: Bench,
+    heads: tuple[int, int],
+    tokens: int,
+    chunks: int,
+    dim: int,
+    scale: float | None,
+    window: int | None,
+    dtype: ttnn.DataType,
+    cuts: tuple[bool, bool],
+    seed: int,
+) -> None:
+    start = tokens * chunks
+    q = bench.random(1, heads[0], tokens, dim, cut=1 if cuts[0] else None, seed=seed)
+    pages = (start + tokens) // 32
+    limited = {} if window is None else {"sliding_window_size": window}
+    cache = Cache.random(bench, heads[1], dim, 1, pages, seed, cut=1 if cuts[1] else None, dtype=dtype)
+    got = ttnn.transformer.chunked_scaled_dot_product_attention(
+        q.tensor, cache.keys.tensor, cache.values.tensor, cache.put(bench), start,
+        scale=scale, program_config=Programs(bench.mesh).attention(tokens, tokens), **limited,
+    )  # fmt: skip
+    want = [
+        attend_prompt(part[0], *cache.of_user(device, 0), start, scale, window)[None]
+        for device, part in enumerate(q.local)
+    ]
+    bench.check(got, want, ROUNDINGS)
+
+
+@decode_attention
+@given(
+    users=st.sampled_from([1, 3, 8, 32]),
+    heads=HEADS,
+    dim=DIMS,
+    pages=st.sampled_from([1, 3, 8]),
+    scale=SCALES,
+    window=WINDOWS,
+    dtype=CACHES,
+    empty=st.booleans(),
+    cuts=st.tuples(CUT, CUT),
+    seed=SEEDS,
+)
+def test_every_user_of_a_step_attends_up_to_its_position_and_an_empty_slot_gives_nan(
+    bench: Bench,
+    users: int,
+    heads: tuple[int, int],
+    dim: int,
+    pages: int,
+    scale: float | None,
+    window: int | None,
+    dtype: ttnn.DataType,
+    empty: bool,
+    cuts: tuple[bool, bool],
+    seed: int,
+) -> None:
+    programs = Programs(bench.mesh)
+    memory = programs.user_sharded(users, heads[0], dim)
+    q = bench.random(1, users, heads[0], dim, cut=2 if cuts[0] else None, seed=seed, memory_config=memory)
+    cache = Cache.random(bench, heads[1], dim, users, pages, seed, cut=1 if cuts[1] else None, dtype=dtype)
+    positions = torch.randint(0, 32 * pages, (users,), generator=torch.Generator().manual_seed(seed)).int()
+    if empty:
+        positions[::3] = -1
+    got = ttnn.transformer.paged_scaled_dot_product_attention_decode(
+        q.tensor,
+        cache.keys.tensor,
+        cache.values.tensor,
+        cur_pos_tensor=bench.put(positions, dtype=ttnn.int32, **ROWS).tensor,
+        page_table_tensor=cache.put(bench, positions + 1),
+        scale=scale,
+        sliding_window_size=window,
+        program_config=programs.attention(32, 32 * pages),
+        memory_config=ttnn.L1_MEMORY_CONFIG,
+    )
+    want = []
+    for device, part in enumerate(q.local):
+        out = torch.full_like(part, torch.nan)
+        for user, position in enumerate(positions.tolist()):
+            if position >= 0:
+                k, v = cache.of_user(device, user)
+                out[0, user] = attend_prompt(part[0, user, :, None], k, v, position, scale, window)[:, 0]
+        want.append(out)
+    bench.check(got, want, ROUNDINGS)
+
+
+@attrs.frozen
+class OneUser:
+    """One user at position 5 of a cache of 64 tokens, read in chunks of 32."""
+
+    bench: Bench
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def decode(self, pages: list[int], chunk: int = 32) -> torch.Tensor:
+        bench = self.bench
+        programs = Programs(bench.mesh)
+        q = bench.put(torch.ones(1, 1, 1, 32), memory_config=programs.user_sharded(1, 1, 32))
+        out = ttnn.transformer.paged_scaled_dot_product_attention_decode(
+            q.tensor,
+            bench.put(self.keys).tensor,
+            bench.put(self.values).tensor,
+            cur_pos_tensor=bench.put(torch.tensor([5], dtype=torch.int32), dtype=ttnn.int32, **ROWS).tensor,
+            page_table_tensor=bench.put(torch.tensor([pages], dtype=torch.int32), dtype=ttnn.int32, **ROWS).tensor,
+            program_config=programs.attention(32, chunk),
+        )
+        return bench.read(out)[0].flatten()
+
+
+@pytest.fixture
+def user(bench: Bench) -> OneUser:
+    generator = torch.Generator().manual_seed(0)
+    return OneUser(bench, *(torch.randn(2, 1, 32, 32, generator=generator) for _ in range(2)))
+
+
+@decode_attention
+@pytest.mark.parametrize("side", ["keys", "values"])
+def test_nan_behind_the_position_spoils_a_step_as_it_does_on_the_chip(user: OneUser, side: str) -> None:
+    clean = user.decode([1, 0])
+    assert clean.isfinite().all()
+    tensor = getattr(user, side)
+    tensor[0] = torch.nan  # the other page: behind the chunk that is read
+    assert torch.equal(user.decode([1, 0]), clean)
+    tensor[1, 0, 9] = torch.nan  # this page, behind the position: masked with an addition, so it is not hidden
+    assert user.decode([1, 0]).isnan().all()
+
+
+@decode_attention
+def test_a_page_that_is_read_ahead_must_name_a_block(user: OneUser) -> None:
+    clean = user.decode([1, -1])  # the second page lies behind the chunk
+    assert torch.equal(user.decode([1, 0], chunk=64), clean)
+    with pytest.raises(SimulatorError, match=r"page table entries \[-1\] where 2 blocks are"):
+        user.decode([1, -1], chunk=64)
+    with pytest.raises(SimulatorError, match=r"page table entries \[2\] where 2 blocks are"):
+        user.decode([2, 0])
+
+
+@prompt_attention
+def test_attention_without_a_mask_is_refused(bench: Bench) -> None:
+    x = bench.random(1, 1, 32, 32).tensor
+    with pytest.raises(SimulatorError, match="is_causal=False"):
+        ttnn.transformer.scaled_dot_product_attention(x, x, x, is_causal=False)

@@ -1,0 +1,138 @@
+"""Arithmetic, fused activations and casts against ttnn's golden functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import ttnn
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from ttfamily.core.mlp import ACTIVATIONS
+from ttfamily.core.programs import Programs
+from ttfamily.errors import SimulatorError
+from ttfamily.testing.strategies import SEEDS
+
+if TYPE_CHECKING:
+    from ttfamily.testing.operands import Bench, Operand
+
+OPS = (ttnn.add, ttnn.subtract, ttnn.multiply)
+arithmetic = pytest.mark.kernel("ttnn.add", "ttnn.subtract", "ttnn.multiply")
+TORCH = {"silu": functional.silu, "gelu": functional.gelu, "relu": functional.relu}
+TORCH["gelu_tanh"] = lambda x: functional.gelu(x, approximate="tanh")
+CUTS = st.sampled_from([None, 3])
+
+
+def golden(op: Any, *operands: Operand | float, **kwargs: Any) -> list[torch.Tensor]:
+    """Apply ttnn's golden function on every device."""
+    locals_ = [operand.local if hasattr(operand, "local") else None for operand in operands]
+    count = max(len(local) for local in locals_ if local)
+    function = ttnn.get_golden_function(op)
+    return [
+        function(
+            *[o if local is None else local[i].clone() for o, local in zip(operands, locals_, strict=True)], **kwargs
+        )
+        for i in range(count)
+    ]
+
+
+@arithmetic
+@given(
+    first=st.sampled_from([(1, 2, 32, 64), (1, 1, 1, 96), (2, 1, 40, 32)]),
+    second=st.sampled_from(["same", "a row", "a column", "one number", "fewer dimensions"]),
+    dtype=st.sampled_from([ttnn.bfloat16, ttnn.bfloat8_b]),
+    cuts=st.tuples(CUTS, CUTS),
+    seed=SEEDS,
+)
+def test_arithmetic_is_that_of_the_golden_functions(
+    bench: Bench, first: tuple[int, ...], second: str, dtype: ttnn.DataType, cuts: tuple[Any, Any], seed: int
+) -> None:
+    shapes = {
+        "same": first,
+        "a row": (1, 1, 1, first[3]),
+        "a column": (*first[:3], 1),
+        "one number": (1, 1, 1, 1),
+        "fewer dimensions": first[2:],
+    }
+    shape = shapes[second]
+    cut = None if cuts[1] is None else len(shape) - 1
+    a = bench.random(*first, cut=cuts[0], seed=seed, dtype=dtype)
+    b = bench.random(*shape, cut=cut, seed=seed, dtype=dtype)
+    for op in OPS:
+        bench.check(op(a.tensor, b.tensor, dtype=ttnn.bfloat16), golden(op, a, b))
+
+
+@arithmetic
+def test_either_operand_can_be_a_number(bench: Bench) -> None:
+    x = bench.random(1, 1, 32, 32, cut=3)
+    for op in OPS:
+        bench.check(op(x.tensor, 1.5), golden(op, x, 1.5))
+        bench.check(op(-2.0, x.tensor), golden(op, -2.0, x))
+
+
+@arithmetic
+def test_integers_stay_exact(bench: Bench) -> None:
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randint(-(2**26), 2**26, (1, 1, 32, 32), dtype=torch.int32, generator=generator)
+    a, b = bench.put(values, dtype=ttnn.int32), bench.put(values.flip(-1) // 2**14, dtype=ttnn.int32)
+    for op, exact in zip(OPS, (torch.add, torch.sub, torch.mul), strict=True):
+        want = [exact(x.int(), y.int()) for x, y in zip(a.local, b.local, strict=True)]  # wraps at 32 bits
+        bench.check(op(a.tensor, b.tensor), want, roundings=0)
+
+
+@pytest.mark.kernel("ttnn.multiply")
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_fused_activation_is_applied_to_its_own_operand(bench: Bench, name: str) -> None:
+    programs = Programs(bench.mesh)
+    memory = programs.width_sharded(256, programs.cores_of(256))
+    gate, up = (bench.random(1, 1, 32, 256, cut=3, memory_config=memory) for _ in range(2))
+    activation, exact = ACTIVATIONS[name], TORCH[name]
+    both = list(zip(gate.local, up.local, strict=True))
+    got = ttnn.multiply(gate.tensor, up.tensor, input_tensor_a_activations=[activation], memory_config=memory)
+    bench.check(got, [exact(a) * b for a, b in both])
+    bench.check(got, golden(ttnn.multiply, gate, up, input_tensor_a_activations=[activation]))
+    got = ttnn.multiply(gate.tensor, up.tensor, input_tensor_b_activations=[activation])
+    bench.check(got, [a * exact(b) for a, b in both])
+    got = ttnn.multiply(gate.tensor, up.tensor, activations=[activation])
+    bench.check(got, [exact(a * b) for a, b in both])
+
+
+@pytest.mark.parametrize("activation", [ttnn.UnaryWithParam(ttnn.UnaryOpType.GELU, 1.0), ttnn.UnaryOpType.GELU])
+def test_gelu_by_table_is_refused(bench: Bench, activation: Any) -> None:
+    x = bench.random(1, 1, 32, 32).tensor
+    with pytest.raises(SimulatorError, match="as a table"):
+        ttnn.multiply(x, x, activations=[activation])
+
+
+def test_an_activation_that_is_not_simulated_is_refused(bench: Bench) -> None:
+    x = bench.random(1, 1, 32, 32).tensor
+    with pytest.raises(SimulatorError, match="ACTIVATIONS"):
+        ttnn.add(x, x, activations=[ttnn.UnaryOpType.TANH])
+
+
+@pytest.mark.kernel("ttnn.typecast")
+@pytest.mark.parametrize("wanted", [ttnn.bfloat8_b, ttnn.bfloat4_b, ttnn.float32, ttnn.bfloat16])
+@pytest.mark.parametrize("given_", [ttnn.bfloat16, ttnn.bfloat8_b, ttnn.float32])
+def test_a_cast_rounds_as_ttnn_does_on_host(bench: Bench, given_: ttnn.DataType, wanted: ttnn.DataType) -> None:
+    x = bench.random(1, 2, 32, 64, cut=1, dtype=given_)
+    want = [bench.stored(part.float(), wanted) for part in x.local]
+    bench.check(ttnn.typecast(x.tensor, wanted), want, roundings=0)
+    bench.check(ttnn.typecast(x.tensor, dtype=wanted), want, roundings=0)
+
+
+@pytest.mark.kernel("ttnn.typecast")
+def test_a_cast_of_integers_keeps_them(bench: Bench) -> None:
+    values = torch.arange(32 * 32, dtype=torch.int32).reshape(1, 1, 32, 32)
+    x = bench.put(values, dtype=ttnn.uint32)
+    bench.check(ttnn.typecast(x.tensor, ttnn.int32), x.local, roundings=0)
+    bench.check(ttnn.typecast(x.tensor, ttnn.uint16), x.local, roundings=0)
+    bench.check(ttnn.typecast(x.tensor, ttnn.float32), x.local, roundings=0)
+
+
+def test_a_cast_of_floats_to_integers_is_refused(bench: Bench) -> None:
+    x = bench.random(1, 1, 32, 32)
+    with pytest.raises(SimulatorError, match="rounds"):
+        ttnn.typecast(x.tensor, ttnn.int32)

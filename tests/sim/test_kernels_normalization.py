@@ -1,0 +1,93 @@
+"""Norms as the core calls them, and in the other forms ttnn takes, against ttnn's golden functions in float64."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import ttnn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttfamily.core.programs import Programs
+from ttfamily.testing.strategies import SEEDS
+
+if TYPE_CHECKING:
+    from ttfamily.testing.operands import Bench, Operand
+
+OPS = (ttnn.rms_norm, ttnn.layer_norm)
+norms = pytest.mark.kernel("ttnn.rms_norm", "ttnn.layer_norm")
+
+
+def golden(
+    op: Any, x: Operand, residual: Operand | None, epsilon: float, *affine: Operand | None
+) -> list[torch.Tensor]:
+    function = ttnn.get_golden_function(op)
+    outs = []
+    for i, value in enumerate(x.local):
+        weight, bias = (part and part.local[i].flatten() for part in affine)
+        added = residual and residual.local[i]
+        outs.append(function(value.clone(), epsilon=epsilon, weight=weight, bias=bias, residual_input_tensor=added))
+    return outs
+
+
+@norms
+@given(
+    width=st.sampled_from([32, 96, 512]),
+    rows=st.sampled_from([1, 7, 32, 64]),
+    sharded=st.booleans(),
+    affine=st.sampled_from(["none", "weight", "both"]),
+    as_sticks=st.booleans(),
+    residual=st.booleans(),
+    cuts=st.tuples(*[st.sampled_from([None, 3])] * 2),
+    epsilon=st.sampled_from([1e-6, 1e-5, 0.5]),
+    seed=SEEDS,
+)
+def test_a_norm(
+    bench: Bench,
+    width: int,
+    rows: int,
+    sharded: bool,
+    affine: str,
+    as_sticks: bool,
+    residual: bool,
+    cuts: tuple[int | None, int | None],
+    epsilon: float,
+    seed: int,
+) -> None:
+    programs = Programs(bench.mesh)
+    sharded = sharded and rows <= 32
+    memory = programs.width_sharded(width, programs.cores_of(width)) if sharded else ttnn.DRAM_MEMORY_CONFIG
+    how = {"program_config": programs.decode_norm(width)} if sharded else {}
+    x = bench.random(1, 1, rows, width, cut=cuts[0], seed=seed, memory_config=memory)
+    added = bench.random(1, 1, rows, width, cut=cuts[1], seed=seed, memory_config=memory) if residual else None
+
+    def parameter() -> Operand:
+        if as_sticks:
+            layout = {"layout": ttnn.ROW_MAJOR_LAYOUT, "cut": cuts[1] and 2}
+            return bench.random(1, 1, width // 32, 32, seed=seed, **layout)
+        return bench.random(1, 1, 1, width, cut=cuts[1], seed=seed)
+
+    weight = parameter() if affine != "none" else None
+    bias = parameter() if affine == "both" else None
+    for op in OPS:
+        got = op(
+            x.tensor,
+            epsilon=epsilon,
+            weight=weight and weight.tensor,
+            bias=bias and bias.tensor,
+            residual_input_tensor=added and added.tensor,
+            memory_config=memory,
+            **how,
+        )
+        bench.check(got, golden(op, x, added, epsilon, weight, bias))
+
+
+@norms
+def test_rows_that_hold_nan_spoil_no_other_row(bench: Bench) -> None:
+    values = torch.randn(1, 1, 32, 64)
+    values[0, 0, 3] = torch.nan
+    x = bench.put(values)
+    for op in OPS:
+        bench.check(op(x.tensor, epsilon=1e-5), golden(op, x, None, 1e-5, None, None))
