@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from typing_extensions import Self
+
 
 def statistics(**changes: Any) -> SimpleNamespace:
     values = {"batch": 1, "new_tokens": 9, "sequence_length": 13, "ttft_s": 0.0421, "decode_steps": 8}
@@ -35,7 +38,7 @@ class FakeModel:
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any, dict[str, Any]]] = []
 
-    def __enter__(self) -> FakeModel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None: ...
@@ -47,6 +50,15 @@ class FakeModel:
     def chat(self, messages: Any, *, stream: bool, **options: Any) -> Iterator[str]:
         self.calls.append(("chat", messages, options))
         return iter(["a", "b"])
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands set up their process: the log's handlers, a variable for OpenMP. Undo both."""
+    log = logging.getLogger("ttfamily")
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "level", log.level)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture
@@ -137,6 +149,16 @@ def test_chat_sends_one_message(run: Any, model: Any, capsys: pytest.CaptureFixt
     assert model.calls[0][:2] == ("chat", [{"role": "user", "content": "hello"}])
     assert run("generate", "folder", "--chat", "hello", "again") == 1
     assert "one message" in capsys.readouterr().err
+
+
+def test_the_log_goes_to_standard_error(
+    run: Any, model: FakeModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(FakeModel, "__enter__", lambda self: (logging.getLogger("ttfamily.x").info("a note"), self)[1])
+    assert run("generate", "folder", "prompt") == 0
+    out, err = capsys.readouterr()
+    assert out == "prompt\n"
+    assert err.startswith("a note\n")
 
 
 def test_an_error_is_one_block_without_traceback(

@@ -81,7 +81,8 @@ def test_a_model_that_is_not_cached_cannot_be_had_offline(monkeypatch: pytest.Mo
 
 
 def test_a_missing_shard_is_named(folder: Path) -> None:
-    index = {"metadata": {}, "weight_map": dict.fromkeys(load_file(folder / WEIGHTS), "model-00001-of-00002.safetensors")}
+    shards = dict.fromkeys(load_file(folder / WEIGHTS), "model-00001-of-00002.safetensors")
+    index = {"metadata": {}, "weight_map": shards}
     (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
     (folder / WEIGHTS).unlink()
     with refused("model-00001-of-00002.safetensors"):

@@ -34,7 +34,7 @@ TTNN = "0.81."
 GLIBC = (2, 34)  # the wheel is manylinux_2_34
 COMPILER = "compiler/bin/riscv-tt-elf-g++"
 GIGANTIC = "sys/kernel/mm/hugepages/hugepages-1048576kB"
-DEMO_GIB = 3
+DEMO_GIB = 2
 INSTALL = "Run make env, or pip install ttfamily."
 COLOURS: Mapping[Status, str] = {"ok": "green", "warn": "yellow", "missing": "red"}
 

@@ -124,10 +124,10 @@ def random_padding(prompts: Mapping[int, torch.Tensor], seed: int) -> object:
     """Stand in for ``integers``: the ids behind the end of a prompt are random instead of 0."""
 
     def put(mesh: Mesh, tensor: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:
-        for prompt in prompts.values():
-            if dtype == ttnn.uint32 and torch.equal(tensor[0, : len(prompt)], prompt) and not tensor[0, len(prompt) :].any():
-                rest = random_tokens(VOCAB, tensor.shape[1] - len(prompt), seed)
-                tensor = torch.cat([tensor[0, : len(prompt)], rest.to(tensor.dtype)])[None]
+        for prompt in prompts.values() if dtype == ttnn.uint32 else ():
+            ids, rest = tensor[0, : len(prompt)], tensor[0, len(prompt) :]
+            if torch.equal(ids, prompt) and not rest.any():
+                tensor = torch.cat([ids, random_tokens(VOCAB, len(rest), seed).to(ids.dtype)])[None]
         return integers(mesh, tensor, dtype)
 
     return put
@@ -180,7 +180,7 @@ def test_a_prefill_writes_to_its_own_pages_only(model: Model, count: int, seed: 
         assert not torch.equal(values[:, :, mine], old[:, :, mine])
 
 
-@examples(4)
+@examples(3)
 @given(count=lengths(70), seed=SEEDS)
 def test_prefill_equals_as_many_decode_steps(model: Model, count: int, seed: int) -> None:
     prompt = random_tokens(VOCAB, count, seed)
@@ -192,7 +192,8 @@ def test_prefill_equals_as_many_decode_steps(model: Model, count: int, seed: int
     assert_pcc(stepped, model.prefill(prompt, 5), 0.999)
     for layer in model.transformer.layers:
         cache = HostCache(model.plan, layer.attention.cache)
-        for one, other in zip(cache.of(model._pages.table[3], count), cache.of(model._pages.table[5], count), strict=True):
+        pages = model._pages.table
+        for one, other in zip(cache.of(pages[3], count), cache.of(pages[5], count), strict=True):
             assert_pcc(one, other, 0.999)
 
 

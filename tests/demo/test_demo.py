@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from typing_extensions import Self
+
 TINY = Recipe(
     vocab_size=301,
     hidden_size=64,
@@ -260,7 +262,7 @@ class SpeakingModel(ReferenceModel):
         self.options = options
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
-    def __enter__(self) -> SpeakingModel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None: ...

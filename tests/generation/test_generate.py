@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEXT = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs"]
-TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<bot>{% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<bot>{% endif %}"
+)
+END = "</s>"
 PROMPTS = ["the quick", "pack my box with", "dog"]
 
 
@@ -25,8 +29,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    raw.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=300, special_tokens=["</s>"], initial_alphabet=alphabet))
-    return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", chat_template=TEMPLATE)
+    raw.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=300, special_tokens=[END], initial_alphabet=alphabet))
+    return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=END, chat_template=TEMPLATE)
 
 
 @pytest.fixture(scope="module")

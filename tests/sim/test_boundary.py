@@ -124,7 +124,7 @@ def test_a_write_must_fit_its_destination(bench: Bench) -> None:
         host_copy(bench.mesh, torch.zeros(5, dtype=torch.int32), dtype=ttnn.int32),
         host_copy(bench.mesh, torch.zeros(4, dtype=torch.int32), dtype=ttnn.uint32),
     ):
-        with pytest.raises(RuntimeError, match="different (shape|dtype)"):
+        with pytest.raises(RuntimeError, match=r"different (shape|dtype)"):
             ttnn.copy_host_to_device_tensor(wrong, placed)
     assert not read_replicated(placed).any()
 

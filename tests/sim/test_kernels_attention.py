@@ -25,8 +25,9 @@ SCALES = st.sampled_from([None, 0.3125])  # ttnn's chunked attention refuses a s
 WINDOWS = st.sampled_from([None, None, 16, 48])
 CACHES = st.sampled_from([ttnn.bfloat16, ttnn.bfloat8_b])
 CUT = st.booleans()
-# Probabilities are rounded to bf16 before they meet the values, and so is the result.
-ROUNDINGS = 3
+# Probabilities are rounded to bf16 before they meet the values, and so is the result; rows of the first
+# tokens, which average few values, spread more than the tensor as a whole.
+ROUNDINGS = 6
 
 prompt_attention = pytest.mark.kernel("ttnn.transformer.scaled_dot_product_attention")
 chunked_attention = pytest.mark.kernel("ttnn.transformer.chunked_scaled_dot_product_attention")
@@ -74,8 +75,9 @@ def test_a_prompt_attends_to_its_past(
     cuts: tuple[bool, bool],
     seed: int,
 ) -> None:
-    q = bench.random(1, heads[0], tokens, dim, cut=1 if cuts[0] else None, seed=seed)
-    k, v = (bench.random(1, heads[1], tokens, dim, cut=1 if cuts[1] else None, seed=seed) for _ in range(2))
+    bench.reseed(seed)
+    q = bench.random(1, heads[0], tokens, dim, cut=1 if cuts[0] else None)
+    k, v = (bench.random(1, heads[1], tokens, dim, cut=1 if cuts[1] else None) for _ in range(2))
     got = ttnn.transformer.scaled_dot_product_attention(
         q.tensor, k.tensor, v.tensor, is_causal=True, scale=scale, sliding_window_size=window,
         program_config=Programs(bench.mesh).attention(tokens, tokens),
@@ -96,9 +98,9 @@ class Cache:
     table: torch.Tensor
 
     @classmethod
-    def random(cls, bench: Bench, heads: int, dim: int, users: int, pages: int, seed: int, **placed: object) -> Cache:
-        keys, values = (bench.random(users * pages + 1, heads, 32, dim, seed=seed, **placed) for _ in range(2))
-        order = 1 + torch.randperm(users * pages, generator=torch.Generator().manual_seed(seed))
+    def random(cls, bench: Bench, heads: int, dim: int, users: int, pages: int, **placed: object) -> Cache:
+        keys, values = (bench.random(users * pages + 1, heads, 32, dim, **placed) for _ in range(2))
+        order = 1 + torch.randperm(users * pages, generator=bench.numbers)
         return cls(keys, values, order.reshape(users, pages).int())  # block 0 is nobody's
 
     def of_user(self, device: int, user: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -142,11 +144,12 @@ def test_a_later_chunk_attends_to_the_cache(
     cuts: tuple[bool, bool],
     seed: int,
 ) -> None:
+    bench.reseed(seed)
     start = tokens * chunks
-    q = bench.random(1, heads[0], tokens, dim, cut=1 if cuts[0] else None, seed=seed)
+    q = bench.random(1, heads[0], tokens, dim, cut=1 if cuts[0] else None)
     pages = (start + tokens) // 32
     limited = {} if window is None else {"sliding_window_size": window}
-    cache = Cache.random(bench, heads[1], dim, 1, pages, seed, cut=1 if cuts[1] else None, dtype=dtype)
+    cache = Cache.random(bench, heads[1], dim, 1, pages, cut=1 if cuts[1] else None, dtype=dtype)
     got = ttnn.transformer.chunked_scaled_dot_product_attention(
         q.tensor, cache.keys.tensor, cache.values.tensor, cache.put(bench), start,
         scale=scale, program_config=Programs(bench.mesh).attention(tokens, tokens), **limited,
@@ -184,11 +187,12 @@ def test_every_user_of_a_step_attends_up_to_its_position_and_an_empty_slot_gives
     cuts: tuple[bool, bool],
     seed: int,
 ) -> None:
+    bench.reseed(seed)
     programs = Programs(bench.mesh)
     memory = programs.user_sharded(users, heads[0], dim)
-    q = bench.random(1, users, heads[0], dim, cut=2 if cuts[0] else None, seed=seed, memory_config=memory)
-    cache = Cache.random(bench, heads[1], dim, users, pages, seed, cut=1 if cuts[1] else None, dtype=dtype)
-    positions = torch.randint(0, 32 * pages, (users,), generator=torch.Generator().manual_seed(seed)).int()
+    q = bench.random(1, users, heads[0], dim, cut=2 if cuts[0] else None, memory_config=memory)
+    cache = Cache.random(bench, heads[1], dim, users, pages, cut=1 if cuts[1] else None, dtype=dtype)
+    positions = torch.randint(0, 32 * pages, (users,), generator=bench.numbers).int()
     if empty:
         positions[::3] = -1
     got = ttnn.transformer.paged_scaled_dot_product_attention_decode(
@@ -238,8 +242,8 @@ class OneUser:
 
 @pytest.fixture
 def user(bench: Bench) -> OneUser:
-    generator = torch.Generator().manual_seed(0)
-    return OneUser(bench, *(torch.randn(2, 1, 32, 32, generator=generator) for _ in range(2)))
+    bench.reseed(0)
+    return OneUser(bench, *(torch.randn(2, 1, 32, 32, generator=bench.numbers) for _ in range(2)))
 
 
 @decode_attention

@@ -34,9 +34,9 @@ class Paged:
     table: torch.Tensor
 
     @classmethod
-    def random(cls, bench: Bench, *, heads: int, size: int, users: int, seed: int, **placed: object) -> Paged:
-        shuffled = torch.randperm(BLOCKS * users, generator=torch.Generator().manual_seed(seed))
-        cache = bench.random(PAGES * users + 1, heads, size, 64, seed=seed, **placed)
+    def random(cls, bench: Bench, *, heads: int, size: int, users: int, **placed: object) -> Paged:
+        shuffled = torch.randperm(BLOCKS * users, generator=bench.numbers)
+        cache = bench.random(PAGES * users + 1, heads, size, 64, **placed)
         table = shuffled[shuffled < PAGES * users].reshape(users, PAGES).int()
         return cls(cache, table)
 
@@ -64,10 +64,11 @@ def test_every_user_writes_one_token_at_its_position(
     empty: bool,
     seed: int,
 ) -> None:
-    paged = Paged.random(bench, heads=heads, size=size, users=users, seed=seed, dtype=dtype, cut=cuts[0])
+    bench.reseed(seed)
+    paged = Paged.random(bench, heads=heads, size=size, users=users, dtype=dtype, cut=cuts[0])
     memory = Programs(bench.mesh).user_sharded(users, heads, 64)
-    new = bench.random(1, users, heads, 64, cut=cuts[1] and 2, seed=seed, memory_config=memory)
-    where = torch.randint(0, PAGES * size, (users,), generator=torch.Generator().manual_seed(seed)).int()
+    new = bench.random(1, users, heads, 64, cut=cuts[1] and 2, memory_config=memory)
+    where = torch.randint(0, PAGES * size, (users,), generator=bench.numbers).int()
     if empty:
         where[::2] = -1
     positions = bench.put(where, dtype=ttnn.int32, **ROWS)
@@ -116,11 +117,12 @@ def test_a_prompt_fills_the_pages_of_its_user(
     cuts: tuple[int | None, int | None],
     seed: int,
 ) -> None:
-    paged = Paged.random(bench, heads=heads, size=size, users=3, seed=seed, dtype=dtype, cut=cuts[0])
+    bench.reseed(seed)
+    paged = Paged.random(bench, heads=heads, size=size, users=3, dtype=dtype, cut=cuts[0])
     pages = paged.table.clone()
     if skipped:
         pages[user, -(-tokens // size) - 1 :] = -1
-    prompt = bench.random(1, heads, tokens, 64, cut=cuts[1], seed=seed, dtype=dtype)
+    prompt = bench.random(1, heads, tokens, 64, cut=cuts[1], dtype=dtype)
     table = bench.put(pages, dtype=ttnn.int32, **ROWS)
     before = ttnn.clone(paged.cache.tensor)
     ttnn.experimental.paged_fill_cache(paged.cache.tensor, prompt.tensor, table.tensor, batch_idx=user)

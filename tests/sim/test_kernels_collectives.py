@@ -32,10 +32,11 @@ def rounded(bench: Bench, want: list[torch.Tensor], dtype: ttnn.DataType) -> lis
 def test_all_reduce_gives_every_device_the_sum(
     bench: Bench, rows: int, sharded: bool, cut: int | None, dtype: ttnn.DataType, axis: int | None, seed: int
 ) -> None:
+    bench.reseed(seed)
     memory = ttnn.DRAM_MEMORY_CONFIG
     if sharded and rows <= 32:
         memory = Programs(bench.mesh).width_sharded(256, 8)
-    x = bench.random(1, 1, rows, 256, cut=cut, seed=seed, dtype=dtype, memory_config=memory)
+    x = bench.random(1, 1, rows, 256, cut=cut, dtype=dtype, memory_config=memory)
     got = ttnn.all_reduce(x.tensor, cluster_axis=axis, memory_config=memory)
     bench.check(got, rounded(bench, [sum(x.local)] * len(x.local), dtype), roundings=0)
 
@@ -46,7 +47,8 @@ def test_all_reduce_gives_every_device_the_sum(
 def test_reduce_scatter_gives_every_device_its_part_of_the_sum(
     bench: Bench, dim: int, cut: int | None, dtype: ttnn.DataType, axis: int | None, seed: int
 ) -> None:
-    x = bench.random(1, 1, 128, 256, cut=cut, seed=seed, dtype=dtype)
+    bench.reseed(seed)
+    x = bench.random(1, 1, 128, 256, cut=cut, dtype=dtype)
     want = list(torch.chunk(sum(x.local), len(x.local), dim))
     bench.check(ttnn.reduce_scatter(x.tensor, dim, cluster_axis=axis), rounded(bench, want, dtype), roundings=0)
 
@@ -57,6 +59,7 @@ def test_reduce_scatter_gives_every_device_its_part_of_the_sum(
 def test_all_gather_gives_every_device_the_whole(
     bench: Bench, dim: int, cut: int | None, dtype: ttnn.DataType, axis: int | None, seed: int
 ) -> None:
-    x = bench.random(1, 2, 64, 96, cut=cut, seed=seed, dtype=dtype)
+    bench.reseed(seed)
+    x = bench.random(1, 2, 64, 96, cut=cut, dtype=dtype)
     want = [torch.cat(x.local, dim)] * len(x.local)
     bench.check(ttnn.all_gather(x.tensor, dim, cluster_axis=axis), want, roundings=0)

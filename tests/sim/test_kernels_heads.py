@@ -52,7 +52,8 @@ CUT = st.booleans()
 def test_a_prompt_is_split_into_heads(
     bench: Bench, heads: Heads, tokens: int, cut: bool, transposed: bool, seed: int
 ) -> None:
-    x = bench.random(1, 1, tokens, heads.width, cut=3 if cut else None, seed=seed)
+    bench.reseed(seed)
+    x = bench.random(1, 1, tokens, heads.width, cut=3 if cut else None)
     got = ttnn.experimental.nlp_create_qkv_heads(x.tensor, **heads.arguments, transpose_k_heads=transposed)
     for part, (first, count), flip in zip(got, heads.places(), (False, transposed, False), strict=True):
         want = []
@@ -67,9 +68,10 @@ def test_a_prompt_is_split_into_heads(
 @pytest.mark.kernel("ttnn.experimental.nlp_create_qkv_heads_decode")
 @given(heads=HEADS.filter(lambda h: h.query <= 32), users=USERS, cut=CUT, seed=SEEDS)
 def test_a_step_is_split_into_heads(bench: Bench, heads: Heads, users: int, cut: bool, seed: int) -> None:
+    bench.reseed(seed)
     programs = Programs(bench.mesh)
     memory = programs.width_sharded(heads.width, programs.cores_of(heads.width))
-    x = bench.random(1, 1, users, heads.width, cut=3 if cut else None, seed=seed, memory_config=memory)
+    x = bench.random(1, 1, users, heads.width, cut=3 if cut else None, memory_config=memory)
     got = ttnn.experimental.nlp_create_qkv_heads_decode(x.tensor, **heads.arguments, memory_config=HEIGHT_SHARDED)
     for part, (first, count) in zip(got, heads.places(), strict=True):
         want = []
@@ -85,7 +87,8 @@ def test_a_step_is_split_into_heads(bench: Bench, heads: Heads, users: int, cut:
 @pytest.mark.kernel("ttnn.experimental.nlp_concat_heads")
 @given(heads=HEADS, tokens=TOKENS, cut=CUT, seed=SEEDS)
 def test_heads_of_a_prompt_are_merged(bench: Bench, heads: Heads, tokens: int, cut: bool, seed: int) -> None:
-    x = bench.random(1, heads.query, tokens, heads.dim, cut=1 if cut else None, seed=seed)
+    bench.reseed(seed)
+    x = bench.random(1, heads.query, tokens, heads.dim, cut=1 if cut else None)
     want = [torch.cat([local[:, h] for h in range(heads.query)], -1)[:, None] for local in x.local]
     bench.check(ttnn.experimental.nlp_concat_heads(x.tensor), want, roundings=0)
 
@@ -95,8 +98,9 @@ def test_heads_of_a_prompt_are_merged(bench: Bench, heads: Heads, tokens: int, c
 def test_heads_of_a_step_are_merged_and_rows_without_a_user_are_nan(
     bench: Bench, heads: Heads, users: int, cut: bool, seed: int
 ) -> None:
+    bench.reseed(seed)
     memory = Programs(bench.mesh).user_sharded(users, heads.query, heads.dim)
-    x = bench.random(1, users, heads.query, heads.dim, cut=2 if cut else None, seed=seed, memory_config=memory)
+    x = bench.random(1, users, heads.query, heads.dim, cut=2 if cut else None, memory_config=memory)
     got = ttnn.experimental.nlp_concat_heads_decode(x.tensor, num_heads=heads.query)
     want = []
     for local in x.local:
@@ -107,9 +111,9 @@ def test_heads_of_a_step_are_merged_and_rows_without_a_user_are_nan(
     bench.check(got, want, roundings=0)
 
 
-def angles(positions: int, rotary: int, dim: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def angles(bench: Bench, positions: int, rotary: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Random cosines and sines in Hugging Face's order, ``[positions, dim]``: the rest of a head is not turned."""
-    theta = 6.3 * torch.rand(positions, rotary // 2, generator=torch.Generator().manual_seed(seed))
+    theta = 6.3 * torch.rand(positions, rotary // 2, generator=bench.numbers)
     cos = torch.cat([theta.cos(), theta.cos(), torch.ones(positions, dim - rotary)], -1)
     sin = torch.cat([theta.sin(), theta.sin(), torch.zeros(positions, dim - rotary)], -1)
     return cos.bfloat16(), sin.bfloat16()
@@ -135,9 +139,10 @@ rotary_embedding = pytest.mark.kernel("ttnn.experimental.rotary_embedding_llama"
 def test_a_prompt_is_turned_as_hugging_face_turns_it(
     bench: Bench, dims: tuple[int, int], heads: int, tokens: int, cut: bool, seed: int
 ) -> None:
+    bench.reseed(seed)
     dim, rotary = dims
-    cos, sin = angles(tokens, rotary, dim, seed)
-    x = bench.random(1, heads, tokens, dim, cut=1 if cut else None, seed=seed)
+    cos, sin = angles(bench, tokens, rotary, dim)
+    x = bench.random(1, heads, tokens, dim, cut=1 if cut else None)
     arguments = [bench.put(pairs(t, rotary)[None, None]).tensor for t in (cos, sin)]
     got = ttnn.experimental.rotary_embedding_llama(
         x.tensor, *arguments, bench.put(pair_swap()).tensor, is_decode_mode=False
@@ -150,11 +155,12 @@ def test_a_prompt_is_turned_as_hugging_face_turns_it(
 def test_every_user_of_a_step_is_turned_by_its_own_angle(
     bench: Bench, dims: tuple[int, int], heads: int, users: int, cut: bool, seed: int
 ) -> None:
+    bench.reseed(seed)
     dim, rotary = dims
     programs = Programs(bench.mesh)
-    cos, sin = angles(users, rotary, dim, seed)
+    cos, sin = angles(bench, users, rotary, dim)
     shard = programs.user_sharded(users, 32, dim)
-    x = bench.random(1, users, heads, dim, cut=2 if cut else None, seed=seed, memory_config=shard)
+    x = bench.random(1, users, heads, dim, cut=2 if cut else None, memory_config=shard)
     arguments = [bench.put(pairs(t, rotary)[None, :, None], memory_config=shard).tensor for t in (cos, sin)]
     swap = bench.put(pair_swap().repeat(1, 1, users, 1), memory_config=programs.user_sharded(users, 32, 32))
     got = ttnn.experimental.rotary_embedding_llama(x.tensor, *arguments, swap.tensor, is_decode_mode=True)

@@ -58,16 +58,17 @@ class Case:
 def test_a_decode_projection(
     bench: Bench, k: int, n: int, users: int, format_: Any, cuts: Any, bias: bool, activation: str | None, seed: int
 ) -> None:
+    bench.reseed(seed)
     programs, precision = Programs(bench.mesh), WeightPrecision(format_)
     x_memory = programs.width_sharded(k, programs.cores_of(k))
     fused = activation and ACTIVATIONS[activation]
     case = Case(
-        bench.random(1, 1, users, k, cut=cuts[0], seed=seed, memory_config=x_memory),
+        bench.random(1, 1, users, k, cut=cuts[0], memory_config=x_memory),
         bench.random(
-            1, 1, k, n, cut=cuts[1], seed=seed, scale=k**-0.5,
+            1, 1, k, n, cut=cuts[1], scale=k**-0.5,
             dtype=ttnn_dtype(format_), memory_config=programs.bank_sharded(k, n),
         ),
-        bench.random(1, 1, 1, n, cut=3, seed=seed, memory_config=programs.bank_sharded(32, n)) if bias else None,
+        bench.random(1, 1, 1, n, cut=3, memory_config=programs.bank_sharded(32, n)) if bias else None,
     )  # fmt: skip
     arguments = programs.decode_matmul("test", k, n, precision, None, fused)
     got = ttnn.linear(case.x.tensor, case.weight.tensor, bias=case.bias and case.bias.tensor, **arguments)
@@ -88,13 +89,14 @@ def test_a_decode_projection(
 def test_a_prefill_projection(
     bench: Bench, k: int, n: int, tokens: int, format_: Any, cuts: Any, bias: bool, activation: str | None, seed: int
 ) -> None:
+    bench.reseed(seed)
     programs = Programs(bench.mesh)
     fused = activation and ACTIVATIONS[activation]
     fold, arguments = programs.prefill_matmul("test", tokens, k, n, WeightPrecision(format_), fused)
     case = Case(
-        bench.random(1, tokens // fold, fold, k, cut=cuts[0], seed=seed),
-        bench.random(1, 1, k, n, cut=cuts[1], seed=seed, scale=k**-0.5, dtype=ttnn_dtype(format_)),
-        bench.random(1, 1, 1, n, cut=3, seed=seed) if bias else None,
+        bench.random(1, tokens // fold, fold, k, cut=cuts[0]),
+        bench.random(1, 1, k, n, cut=cuts[1], scale=k**-0.5, dtype=ttnn_dtype(format_)),
+        bench.random(1, 1, 1, n, cut=3) if bias else None,
     )
     out = ttnn.linear(case.x.tensor, case.weight.tensor, bias=case.bias and case.bias.tensor, **arguments)
     got = ttnn.reshape(out, (1, 1, tokens, n))
@@ -113,12 +115,13 @@ def test_a_prefill_projection(
 def test_a_batch_of_products(
     bench: Bench, batch: tuple[int, int], m: int, transposed: tuple[bool, bool], one_weight: bool, cuts: Any, seed: int
 ) -> None:
+    bench.reseed(seed)
     a_shape, b_shape = [*batch, m, 64], [*((1, 1) if one_weight else batch), 64, 96]
     for shape, flip in zip((a_shape, b_shape), transposed, strict=True):
         if flip:
             shape[2:] = reversed(shape[2:])
-    a = bench.random(*a_shape, cut=cuts[0], seed=seed)
-    b = bench.random(*b_shape, cut=None if one_weight else cuts[1], seed=seed)
+    a = bench.random(*a_shape, cut=cuts[0])
+    b = bench.random(*b_shape, cut=None if one_weight else cuts[1])
     how = {"transpose_a": transposed[0], "transpose_b": transposed[1]}
     golden = ttnn.get_golden_function(ttnn.matmul)
     want = [golden(x, y, **how) for x, y in zip(a.local, b.local, strict=True)]

@@ -56,18 +56,19 @@ def test_a_norm(
     epsilon: float,
     seed: int,
 ) -> None:
+    bench.reseed(seed)
     programs = Programs(bench.mesh)
     sharded = sharded and rows <= 32
     memory = programs.width_sharded(width, programs.cores_of(width)) if sharded else ttnn.DRAM_MEMORY_CONFIG
     how = {"program_config": programs.decode_norm(width)} if sharded else {}
-    x = bench.random(1, 1, rows, width, cut=cuts[0], seed=seed, memory_config=memory)
-    added = bench.random(1, 1, rows, width, cut=cuts[1], seed=seed, memory_config=memory) if residual else None
+    x = bench.random(1, 1, rows, width, cut=cuts[0], memory_config=memory)
+    added = bench.random(1, 1, rows, width, cut=cuts[1], memory_config=memory) if residual else None
 
     def parameter() -> Operand:
         if as_sticks:
             layout = {"layout": ttnn.ROW_MAJOR_LAYOUT, "cut": cuts[1] and 2}
-            return bench.random(1, 1, width // 32, 32, seed=seed, **layout)
-        return bench.random(1, 1, 1, width, cut=cuts[1], seed=seed)
+            return bench.random(1, 1, width // 32, 32, **layout)
+        return bench.random(1, 1, 1, width, cut=cuts[1])
 
     weight = parameter() if affine != "none" else None
     bias = parameter() if affine == "both" else None

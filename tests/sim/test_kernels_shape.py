@@ -31,9 +31,10 @@ def apply(function: Callable[[torch.Tensor], torch.Tensor], x: Operand) -> list[
 def test_a_change_of_memory_changes_no_value(
     bench: Bench, rows: int, cut: int | None, dtype: ttnn.DataType, seed: int
 ) -> None:
+    bench.reseed(seed)
     programs = Programs(bench.mesh)
     sharded = programs.width_sharded(256, 8)
-    x = bench.random(1, 1, rows, 256, cut=cut and 3, dtype=dtype, seed=seed)
+    x = bench.random(1, 1, rows, 256, cut=cut and 3, dtype=dtype)
     in_l1 = ttnn.to_memory_config(x.tensor, sharded)
     assert in_l1.is_sharded()
     bench.check(in_l1, x.local, roundings=0)
@@ -45,7 +46,8 @@ def test_a_change_of_memory_changes_no_value(
 @pytest.mark.kernel("ttnn.to_memory_config")
 @given(users=st.sampled_from([1, 5, 32]), heads=st.sampled_from([1, 4, 40]), cut=st.sampled_from([None, 2]), seed=SEEDS)
 def test_a_core_for_every_user(bench: Bench, users: int, heads: int, cut: int | None, seed: int) -> None:
-    x = bench.random(1, users, heads, 64, cut=cut, seed=seed)
+    bench.reseed(seed)
+    x = bench.random(1, users, heads, 64, cut=cut)
     memory = Programs(bench.mesh).user_sharded(users, heads, 64)
     bench.check(ttnn.to_memory_config(x.tensor, memory), x.local, roundings=0)
 
@@ -53,7 +55,8 @@ def test_a_core_for_every_user(bench: Bench, users: int, heads: int, cut: int | 
 @pytest.mark.kernel("ttnn.to_layout", "ttnn.tilize", "ttnn.untilize")
 @given(shape=st.sampled_from([(1, 1, 32, 64), (1, 2, 64, 32), (64, 96)]), cut=st.booleans(), seed=SEEDS)
 def test_a_change_of_layout_changes_no_value(bench: Bench, shape: tuple[int, ...], cut: bool, seed: int) -> None:
-    x = bench.random(*shape, cut=len(shape) - 1 if cut else None, seed=seed)
+    bench.reseed(seed)
+    x = bench.random(*shape, cut=len(shape) - 1 if cut else None)
     rows = ttnn.to_layout(x.tensor, ttnn.ROW_MAJOR_LAYOUT)
     bench.check(rows, x.local, roundings=0)
     bench.check(ttnn.to_layout(rows, layout=ttnn.TILE_LAYOUT), x.local, roundings=0)
@@ -84,8 +87,9 @@ def test_a_copy_in_another_format_is_rounded(bench: Bench) -> None:
     seed=SEEDS,
 )
 def test_reshape(bench: Bench, case: tuple[tuple[int, ...], tuple[int, ...]], cut: bool, seed: int) -> None:
+    bench.reseed(seed)
     before, after = case
-    x = bench.random(*before, cut=0 if cut else None, seed=seed)
+    x = bench.random(*before, cut=0 if cut else None)
     golden = ttnn.get_golden_function(ttnn.reshape)
     bench.check(ttnn.reshape(x.tensor, after), apply(lambda part: golden(part, after), x), roundings=0)
 
@@ -124,7 +128,8 @@ def test_unsqueeze_to_4d(bench: Bench, shape: tuple[int, ...]) -> None:
 def test_dimensions_change_places(
     bench: Bench, order: list[int], pair: tuple[int, int], shape: tuple[int, ...], cut: int | None, seed: int
 ) -> None:
-    x = bench.random(*shape, cut=cut, seed=seed)
+    bench.reseed(seed)
+    x = bench.random(*shape, cut=cut)
     transpose, permute = ttnn.get_golden_function(ttnn.transpose), ttnn.get_golden_function(ttnn.permute)
     bench.check(ttnn.transpose(x.tensor, *pair), apply(lambda part: transpose(part, *pair), x), roundings=0)
     bench.check(ttnn.permute(x.tensor, order), apply(lambda part: permute(part, order), x), roundings=0)
@@ -140,7 +145,8 @@ def test_block_floats_share_exponents_anew_in_their_new_rows(bench: Bench) -> No
 @pytest.mark.kernel("ttnn.slice")
 @given(start=st.integers(0, 3), tiles=st.integers(1, 3), cut=ALL, seed=SEEDS)
 def test_slice(bench: Bench, start: int, tiles: int, cut: int | None, seed: int) -> None:
-    x = bench.random(1, 2, 192, 64, cut=cut, seed=seed)
+    bench.reseed(seed)
+    x = bench.random(1, 2, 192, 64, cut=cut)
     starts, ends = (0, 1, 32 * start, 0), (1, 2, 32 * (start + tiles), 32)
     golden = ttnn.get_golden_function(ttnn.slice)
     bench.check(ttnn.slice(x.tensor, starts, ends), apply(lambda part: golden(part, starts, ends), x), roundings=0)
@@ -162,7 +168,8 @@ def test_slice_in_steps(bench: Bench) -> None:
     seed=SEEDS,
 )
 def test_concat(bench: Bench, dim: int, parts: int, cuts: list[int | None], dtype: ttnn.DataType, seed: int) -> None:
-    xs = [bench.random(1, 2, 32, 64, cut=cut, dtype=dtype, seed=seed) for cut in cuts[:parts]]
+    bench.reseed(seed)
+    xs = [bench.random(1, 2, 32, 64, cut=cut, dtype=dtype) for cut in cuts[:parts]]
     golden = ttnn.get_golden_function(ttnn.concat)
     want = [golden(list(local), dim) for local in zip(*[x.local for x in xs], strict=True)]
     bench.check(ttnn.concat([x.tensor for x in xs], dim=dim), want, roundings=0)
@@ -178,11 +185,12 @@ def test_concat(bench: Bench, dim: int, parts: int, cuts: list[int | None], dtyp
 def test_embedding(
     bench: Bench, shape: tuple[int, int], cuts: tuple[bool, bool], layout: ttnn.Layout, seed: int
 ) -> None:
+    bench.reseed(seed)
     count = bench.mesh.num_devices if cuts[0] else 1
-    ids = torch.randint(0, 70, (shape[0] * count, shape[1]), generator=torch.Generator().manual_seed(seed)).int()
+    ids = torch.randint(0, 70, (shape[0] * count, shape[1]), generator=bench.numbers).int()
     rows = {"layout": ttnn.ROW_MAJOR_LAYOUT}
     tokens = bench.put(ids, dtype=ttnn.uint32, cut=0 if cuts[0] else None, **rows)
-    table = bench.random(1, 1, 70, 96, cut=3 if cuts[1] else None, seed=seed, **rows)
+    table = bench.random(1, 1, 70, 96, cut=3 if cuts[1] else None, **rows)
     golden: Any = ttnn.get_golden_function(ttnn.embedding)
     want = [golden(i, t[0, 0]) for i, t in zip(tokens.local, table.local, strict=True)]
     bench.check(ttnn.embedding(tokens.tensor, table.tensor, layout=layout), want, roundings=0)

@@ -121,7 +121,7 @@ class Programs:
         """
         cores_in, cores_out = cores_in or self.cores_of(k), self.cores_of(n)
         inner, per_bank = tiles(k) // cores_in, self._bank_tiles(n)
-        # At once in L1: the input's and output's shards, the residual's, one more that is about to be freed, the rotation.
+        # At once in L1: the input's and output's shards, the residual's, one that is about to be freed, the rotation.
         resident = (inner + 3 * tiles(n) // cores_out + ROTATION_TILES) * BF16
 
         def static(block: int) -> int:

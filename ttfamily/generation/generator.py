@@ -94,9 +94,9 @@ def _run(
     steps = 0
     try:
         for slot, request in enumerate(requests):
-            token = sample(model.prefill(torch.tensor(request.ids), slot), sampling[slot], request.random)
+            first = sample(model.prefill(torch.tensor(request.ids), slot), sampling[slot], request.random)
             ttft = ttft or time.perf_counter() - started
-            yield from _accept(model, slot, request, token, max_new_tokens)
+            yield from _accept(model, slot, request, first, max_new_tokens)
         while not all(request.done for request in requests):
             before = time.perf_counter()
             logits = model.decode(*_inputs(model, requests))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -40,10 +39,15 @@ class Bench:
     """Makes operands for one simulated mesh and reads results.
 
     :param mesh: open, simulated.
+    :param numbers: where random numbers come from.
     """
 
     mesh: Mesh
-    _seeds: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))
+    numbers: torch.Generator = attrs.field(factory=torch.Generator, repr=False)
+
+    def reseed(self, seed: int) -> None:
+        """Begin the random numbers anew: the same operands in the same order are the same ones."""
+        self.numbers.manual_seed(seed)
 
     @property
     def interpreter(self) -> Interpreter:
@@ -66,16 +70,12 @@ class Bench:
         parts = [values] * self.mesh.num_devices if cut is None else values.chunk(self.mesh.num_devices, cut)
         return Operand(tensor, [self.stored(part, dtype) for part in parts])
 
-    def random(self, *shape: int, cut: int | None = None, seed: int = 0, scale: float = 1.0, **placed: Any) -> Operand:
-        """Normal numbers of this shape on every device; ``cut`` gives each device its own.
-
-        :param seed: mixed with a counter, so that no two operands of a test are alike.
-        """
+    def random(self, *shape: int, cut: int | None = None, scale: float = 1.0, **placed: Any) -> Operand:
+        """Normal numbers of this shape on every device; ``cut`` gives each device its own."""
         whole = list(shape)
         if cut is not None:
             whole[cut] *= self.mesh.num_devices
-        generator = torch.Generator().manual_seed(1000 * seed + next(self._seeds))
-        return self.put(torch.randn(whole, generator=generator) * scale, cut=cut, **placed)
+        return self.put(torch.randn(whole, generator=self.numbers) * scale, cut=cut, **placed)
 
     def stored(self, values: torch.Tensor, dtype: ttnn.DataType) -> torch.Tensor:
         """Return what ttnn's own host conversion makes of the values: float64 or int64."""

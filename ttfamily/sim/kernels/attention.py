@@ -165,7 +165,7 @@ def _causal_only(op: str, *, is_causal: bool) -> None:
 
 def _visible(position: torch.Tensor, key_position: torch.Tensor, window: int | None) -> torch.Tensor:
     seen = key_position <= position
-    return seen if window is None else seen & (key_position > position - window)
+    return seen if window is None else seen & (key_position >= position - window)
 
 
 def _attend(

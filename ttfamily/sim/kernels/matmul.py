@@ -53,6 +53,8 @@ def _at(value: torch.Tensor, row: int, col: int) -> torch.Tensor:
 def _one_device(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     if b.numel() == b.shape[-1] * b.shape[-2]:  # a weight: one product over all rows, [N, K]-contiguous for the CPU
         weight = b.reshape(b.shape[-2:]).T
-        return functional.linear(a, weight, None if bias is None else bias.reshape(-1))
+        shift = None if bias is None else bias.reshape(-1)
+        # With two dimensions torch adds the bias before it rounds, as the chip does.
+        return functional.linear(a.flatten(0, -2), weight, shift).unflatten(0, a.shape[:-1])
     out = torch.matmul(a, b)
     return out if bias is None else out + bias
