@@ -52,4 +52,4 @@ def longest_context(plan: Plan, dram_bytes: int) -> int:
             expected=f"room for the weights and {PAGE_STEP} tokens of KV cache for every user",
             fix='Use a mesh with more chips, precision="performance", or a smaller max_batch_size.',
         )
-    return min(fits, plan.spec.max_position_embeddings)
+    return min(fits, plan.spec.longest_context)

@@ -77,13 +77,13 @@ class Plan:
             intermediate_size=programs.spread(-(-spec.mlp.intermediate_size // devices)) * devices,
             vocab_per_device=programs.spread(-(-spec.vocab_size // devices)),
             max_batch_size=max_batch_size,
-            max_seq_len=spec.max_position_embeddings,
+            max_seq_len=spec.longest_context,
         )
         fits = longest_context(plan, mesh.dram_bytes()[1])
         asked = fits if max_seq_len is None else max_seq_len
         if not 1 <= asked <= fits:
-            limit = "the model's max_position_embeddings"
-            if fits < spec.max_position_embeddings:
+            limit = "the longest context of the model"
+            if fits < spec.longest_context:
                 limit = f"what fits on {mesh.name} beside the weights for {max_batch_size} users"
             raise PlanError(
                 "max_seq_len", got=str(max_seq_len), expected=f"1 to {fits}, {limit}", fix="Ask for a shorter context."

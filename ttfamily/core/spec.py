@@ -231,3 +231,10 @@ class ModelSpec:
         if value.rotary_dim > self.attention.head_dim:
             expected = f"a rotary_dim of at most head_dim, which is {self.attention.head_dim}"
             raise _refuse(self, attribute, value.rotary_dim, expected)
+
+    @property
+    def longest_context(self) -> int:
+        """Tokens; dynamic scaling is there to go beyond what the model was trained on, by its factor."""
+        scaling = self.rope.scaling
+        beyond = scaling.factor if isinstance(scaling, DynamicScaling) else 1.0
+        return int(self.max_position_embeddings * beyond)

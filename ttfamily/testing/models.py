@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from ttfamily.model import Model
 
 
-def make_llama(config: LlamaConfig, seed: int = 0) -> LlamaForCausalLM:
-    """Make a float32 model whose weights are random and are bfloat16 numbers, as a checkpoint's are.
+def make_llama(config: LlamaConfig, seed: int = 0, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
+    """Make a model whose weights are random and are bfloat16 numbers, as a checkpoint's are.
 
     Every projection keeps the scale of what it is given, so that attention scores and logits have
     a spread near 1: neither uniform nor one-hot. Norm weights are not 1 and biases not 0.
     """
     with torch.device("meta"):
-        model = LlamaForCausalLM(config)
+        model = LlamaForCausalLM(config).to(dtype)
     model.to_empty(device="cpu")
     model.model.rotary_emb = fresh_rotary(model)  # its frequencies were on the meta device too
     model.tie_weights()
