@@ -125,6 +125,8 @@ def test_specs_are_values_that_compare_hash_and_cannot_be_changed() -> None:
     (LinearScaling(factor=4.0), 100),  # its max_position_embeddings has the factor in it
     (DynamicScaling(factor=2.5, original_max_position_embeddings=100), 250),
 ])  # fmt: skip
-def test_dynamic_scaling_reaches_beyond_the_trained_length(scaling: LinearScaling | DynamicScaling | None, tokens: int) -> None:
+def test_dynamic_scaling_reaches_beyond_the_trained_length(
+    scaling: LinearScaling | DynamicScaling | None, tokens: int
+) -> None:
     rope = attrs.evolve(ROPE, scaling=scaling)
     assert attrs.evolve(MODEL, max_position_embeddings=100, rope=rope).longest_context == tokens

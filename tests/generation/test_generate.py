@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 import ttfamily
 
@@ -15,52 +14,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from transformers import PreTrainedTokenizerBase
+
 TEXT = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs"]
-TEMPLATE = (
-    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
-    "{% if add_generation_prompt %}<bot>{% endif %}"
-)
-END = "</s>"
 PROMPTS = ["the quick", "pack my box with", "dog"]
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    raw.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=300, special_tokens=[END], initial_alphabet=alphabet))
-    return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=END, chat_template=TEMPLATE)
+@pytest.fixture(scope="module")
+def tokenizer(small_checkpoint: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(small_checkpoint)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("random")
-    words = tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(words), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, eos_token_id=None, bos_token_id=None,
-    )  # fmt: skip
-    hf = LlamaForCausalLM(config)
-    for parameter in hf.parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
-    hf.save_pretrained(path)
-    words.save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Iterator[ttfamily.Model]:
-    with ttfamily.load(folder, mesh="n300", device="simulated", max_batch_size=4, max_seq_len=96) as loaded:
+def model(small_checkpoint: Path) -> Iterator[ttfamily.Model]:
+    with ttfamily.load(small_checkpoint, mesh="n300", device="simulated", max_batch_size=4, max_seq_len=96) as loaded:
         yield loaded
 
 
-def by_hugging_face(folder: Path, prompt: str, new: int) -> list[int]:
+def by_hugging_face(folder: Path, tokenizer: PreTrainedTokenizerBase, prompt: str, new: int) -> list[int]:
     """Greedy tokens, up to where Hugging Face's own first two choices are too close for bf16 to tell apart."""
     hf = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    ids = torch.tensor([tokenizer()(prompt)["input_ids"]])
+    ids = torch.tensor([tokenizer(prompt)["input_ids"]])
     out = hf.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, pad_token_id=0,
         output_scores=True, return_dict_in_generate=True,
@@ -74,10 +48,12 @@ def by_hugging_face(folder: Path, prompt: str, new: int) -> list[int]:
     return clear
 
 
-def test_greedy_text_is_hugging_faces(model: ttfamily.Model, folder: Path) -> None:
+def test_greedy_text_is_hugging_faces(
+    model: ttfamily.Model, small_checkpoint: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     compared = 0
     for prompt in [*PROMPTS, *TEXT[0].split(), *TEXT[1].split()]:
-        expected = by_hugging_face(folder, prompt, 24)
+        expected = by_hugging_face(small_checkpoint, tokenizer, prompt, 24)
         compared += len(expected)
         if expected:
             text = model.generate(prompt, max_new_tokens=len(expected))
@@ -124,9 +100,9 @@ def test_a_stop_string_ends_one_request_and_not_the_others(model: ttfamily.Model
 
 
 def test_the_end_of_sequence_token_ends_the_text(
-    model: ttfamily.Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+    model: ttfamily.Model, small_checkpoint: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = by_hugging_face(folder, PROMPTS[0], 16)
+    ids = by_hugging_face(small_checkpoint, tokenizer, PROMPTS[0], 16)
     end = next(i for i, token in enumerate(ids) if token not in ids[:i] and i > 2)
     monkeypatch.setattr(model, "eos_token_ids", frozenset({ids[end]}))
     assert model.generate(PROMPTS[0], max_new_tokens=16) == model.tokenizer.decode(ids[:end])

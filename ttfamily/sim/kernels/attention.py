@@ -149,7 +149,7 @@ def paged_attention_decode(
     allowed = _visible(position[..., None], torch.arange(k.shape[-2]), sliding_window_size)  # [r, c, B, T]
     allowed = allowed | (position < 0)[..., None]
     out = _attend(q, k, v, allowed[:, :, :, None, None], scale)  # [r, c, B, H, 1, E]
-    out = out.masked_fill((position < -5)[..., None, None, None], float("nan"))
+    out = out.masked_fill((position < 0)[..., None, None, None], float("nan"))
     return out.squeeze(-2).unsqueeze(2)
 
 
