@@ -66,12 +66,11 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     raw.train_from_iterator(SENTENCES, trainer)
     PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=END, chat_template=TEMPLATE).save_pretrained(folder)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=300, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=128, eos_token_id=None, bos_token_id=None,
-        )  # fmt: skip
-    )
+    config = LlamaConfig(
+        vocab_size=300, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=128, eos_token_id=None, bos_token_id=None,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
