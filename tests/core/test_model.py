@@ -13,18 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaConfig
 
-from ttfamily.core.mesh import open_mesh
-from ttfamily.model import Model
 from ttfamily.testing import strategies
-from ttfamily.testing.blocks import Bench
-from ttfamily.testing.models import Sequence, loaded, make_llama, save_checkpoint
+from ttfamily.testing.models import Sequence, loaded, make_llama
 from ttfamily.testing.pcc import assert_pcc
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from transformers import LlamaForCausalLM
 
+    from ttfamily.model import Model
     from ttfamily.testing.strategies import Batch
 
 MODEL_PCC, SAME_PCC = 0.99, 0.9999
@@ -32,8 +28,8 @@ MODEL_PCC, SAME_PCC = 0.99, 0.9999
 PERFORMANCE_PCC = 0.97
 STEPS = 32
 LONGEST = 512
-# load() goes no further than the config's max_position_embeddings, where dynamic scaling begins.
-CONFIGS = strategies.llama_configs(layers=2, dynamic_from=st.just(1024), most_weights=2**22)
+# load() goes no further than dynamic scaling's factor (1.5 at least) times the trained length.
+CONFIGS = strategies.llama_configs(layers=2, dynamic_from=st.sampled_from([384, 448, 1024]), most_weights=2**22)
 BATCHES = strategies.batches(users=5, longest=LONGEST, different=2)
 MESHES = pytest.mark.parametrize("name", ["n150", "n300"])
 SMALL = {
@@ -120,13 +116,12 @@ def test_a_prompt_longer_than_one_chunk(name: str, head_dim: int) -> None:
 
 
 @MESHES
-def test_dynamic_scaling_beyond_the_trained_length(name: str, tmp_path: Path) -> None:
+def test_dynamic_scaling_beyond_the_trained_length(name: str) -> None:
     rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
     hf = make_llama(LlamaConfig(**{**SMALL, "max_position_embeddings": 64, "rope_parameters": rope}))
-    batch = strategies.Batch(tokens=(40, 61, 100))
-    save_checkpoint(hf, tmp_path)
-    bench = Bench(tmp_path, open_mesh(name, "simulated"), max_batch_size=3, max_seq_len=256)
-    with Model(bench.transformer(), tokenizer=None, eos_token_ids=frozenset()) as model:
+    batch = strategies.Batch(tokens=(40, 61, 96))
+    with loaded(hf, name, max_batch_size=3) as model:
+        assert model.plan.max_seq_len == 96 + STEPS == 2 * 64
         compare(run(model, batch, 0, STEPS), expect(hf, batch, 0, STEPS), MODEL_PCC)
 
 

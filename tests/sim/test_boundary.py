@@ -118,6 +118,21 @@ def test_a_host_table_that_changes_later_does_not_change_what_was_written(bench:
     assert not read_replicated(other).any()
 
 
+def test_a_write_in_place_does_not_reach_the_host_tensor_that_was_copied(bench: Bench) -> None:
+    cache, new = bench.random(4, 1, 32, 64), bench.random(1, 1, 32, 64)
+    host = ttnn.from_torch(
+        torch.ones(4, 1, 32, 64, dtype=torch.bfloat16),
+        layout=ttnn.TILE_LAYOUT,
+        mesh_mapper=ttnn.ReplicateTensorToMesh(bench.mesh.device),
+    )
+    ttnn.copy_host_to_device_tensor(host, cache.tensor)
+    table = integers(bench.mesh, torch.tensor([[2]], dtype=torch.int32), ttnn.int32)
+    ttnn.experimental.paged_fill_cache(cache.tensor, new.tensor, table, batch_idx=0)
+    assert (read_replicated(host) == 1).all()
+    want = [torch.cat([torch.ones(2, 1, 32, 64), x.float(), torch.ones(1, 1, 32, 64)]) for x in new.local]
+    bench.check(cache.tensor, want, roundings=0)
+
+
 def test_a_write_must_fit_its_destination(bench: Bench) -> None:
     placed = integers(bench.mesh, torch.zeros(4, dtype=torch.int32), ttnn.int32)
     for wrong in (

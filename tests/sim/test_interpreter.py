@@ -167,6 +167,25 @@ def test_an_op_with_nothing_to_do_returns_its_inputs_buffer(bench: Bench) -> Non
         bench.read(same)
 
 
+def test_a_buffer_freed_under_another_shape_cannot_be_read(bench: Bench) -> None:
+    x = bench.random(1, 1, 64, 64)
+    view = ttnn.reshape(x.tensor, (1, 2, 32, 64))
+    bench.check(view, [part.reshape(1, 2, 32, 64) for part in x.local], roundings=0)
+    ttnn.deallocate(view)
+    with pytest.raises(SimulatorError, match="it was deallocated"):
+        bench.read(x.tensor)
+
+
+def test_a_write_in_place_that_another_shape_would_miss_is_refused(bench: Bench) -> None:
+    cache, new = bench.random(4, 1, 32, 64), bench.random(1, 1, 32, 64)
+    view = ttnn.reshape(cache.tensor, (1, 4, 32, 64))
+    table = bench.put(torch.tensor([[2]], dtype=torch.int32), dtype=ttnn.int32, layout=ttnn.ROW_MAJOR_LAYOUT)
+    for tensor in (cache.tensor, ttnn.reshape(view, (4, 1, 32, 64))):
+        with pytest.raises(SimulatorError, match="gave another shape without a copy"):
+            ttnn.experimental.paged_fill_cache(tensor, new.tensor, table.tensor, batch_idx=0)
+    bench.check(view, [part.reshape(1, 4, 32, 64) for part in cache.local], roundings=0)
+
+
 def test_freed_memory_is_given_back(bench: Bench) -> None:
     before = bench.mesh.dram_bytes()[0]
     x = bench.random(1, 1, 1024, 1024).tensor

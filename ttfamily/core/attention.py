@@ -65,7 +65,8 @@ class Attention:
         )
         self.cache = LayerCache(plan)
         self.cache_dtype = ttnn_dtype(plan.precision.kv_cache)
-        self.scale = spec.scale
+        # Chunked attention refuses a scale that float32 does not hold exactly, as most head_dim**-0.5 are.
+        self.scale = torch.tensor(spec.scale, dtype=torch.float32).item()
         self.users = plan.users
         local = heads.query_per_device * plan.head_dim
         self.decode_context = programs.user_sharded(self.users, heads.query_per_device, plan.head_dim)

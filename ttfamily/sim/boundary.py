@@ -140,6 +140,8 @@ def to_torch(
         )
     sim.traces.forbid_host_access("ttnn.to_torch")
     cell = cell_of(tensor, "ttnn.to_torch")
+    if not tensor.is_allocated():
+        cell.value = None  # freed through another shape of the same buffer
     value = as_host(cell.read(), cell.dtype)
     if mesh_composer is not None:
         parts = [ttnn.from_torch(part.contiguous()) for part in _every_device(value, sim.mesh_shape)]

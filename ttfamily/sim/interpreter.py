@@ -135,8 +135,10 @@ def _carrier(output: ttnn.Tensor, inputs: list[SimTensor]) -> SimTensor:
 
     That is so of an op in place, and of one that finds its input as it should be.
     """
-    buffer = output.buffer_unique_id()
+    buffer, cell = output.buffer_unique_id(), Cell(None, output.dtype)
     for tensor in inputs:
-        if buffer is not None and tensor.buffer_unique_id() == buffer and tensor.shape == output.shape:
-            return SimTensor.carrying(output, tensor.cell)
-    return SimTensor.carrying(output, Cell(None, output.dtype))
+        if buffer is not None and tensor.buffer_unique_id() == buffer:
+            if tensor.shape == output.shape:
+                return SimTensor.carrying(output, tensor.cell)
+            tensor.cell.viewed = cell.viewed = True
+    return SimTensor.carrying(output, cell)

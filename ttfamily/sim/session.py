@@ -40,7 +40,7 @@ def open_session(shape: tuple[int, int], *, computes: bool) -> Session:
 
     :param shape: (rows, columns), a corner of the cluster's 8 x 4.
     :param computes: False for a dry mesh.
-    :raises MeshError: if this process has a simulated mesh open, or has already used real hardware.
+    :raises MeshError: if this process has a simulated mesh open.
     """
     global _open, _scratch  # noqa: PLW0603
     if _open is not None:

@@ -23,12 +23,14 @@ class Cell:
     broadcasting does the rest. A recorded trace holds cells, never tensors: a cell keeps no device
     memory alive.
 
-    :param shared: whether another cell or a host tensor may use the same torch memory, as a view does.
+    :param shared: whether another cell or a host tensor may use the same torch memory: a write copies first.
+    :param viewed: whether another cell stands for the same device buffer under another shape.
     """
 
     value: torch.Tensor | None
     dtype: ttnn.DataType
     shared: bool = False
+    viewed: bool = False
 
     def read(self) -> torch.Tensor:
         """Return the values, ``[rows | 1, cols | 1, *local_shape]``.
@@ -48,7 +50,16 @@ class Cell:
         """Return the values for an op that writes in place, ``[rows, cols, *local_shape]``.
 
         Every device gets a copy of its own, and nobody else sees what is written.
+
+        :raises SimulatorError: if the buffer is known under another shape too, where the write would be missed.
         """
+        if self.viewed:
+            raise SimulatorError(
+                "simulated tensor",
+                got="a write into a buffer that ttnn.reshape gave another shape without a copy",
+                expected="a buffer with one shape",
+                fix="Write before the reshape, or reshape a ttnn.clone.",
+            )
         value = self.read()
         if self.shared or value.shape[:2] != (rows, cols) or not value.is_contiguous():
             self.value = value.expand(rows, cols, *value.shape[2:]).clone(memory_format=torch.contiguous_format)
@@ -91,6 +102,15 @@ class Part(Cell):
     @shared.setter
     def shared(self, shared: bool) -> None:
         self._whole.shared |= shared
+
+    @property
+    def viewed(self) -> bool:
+        """As the whole is."""
+        return self._whole.viewed
+
+    @viewed.setter
+    def viewed(self, viewed: bool) -> None:
+        self._whole.viewed |= viewed
 
 
 class SimTensor(ttnn.Tensor):

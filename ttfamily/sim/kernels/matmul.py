@@ -55,6 +55,6 @@ def _one_device(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> 
         weight = b.reshape(b.shape[-2:]).T
         shift = None if bias is None else bias.reshape(-1)
         # With two dimensions torch adds the bias before it rounds, as the chip does.
-        return functional.linear(a.flatten(0, -2), weight, shift).unflatten(0, a.shape[:-1])
+        return functional.linear(a.flatten(0, -2), weight, shift).reshape(*a.shape[:-1], -1)
     out = torch.matmul(a, b)
     return out if bias is None else out + bias
