@@ -60,21 +60,21 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     return names
 
 
-def decode_ops(folder: Path, mesh: str, stream: list[str]) -> list[str]:
+def decode_ops(folder: Path, name: str, stream: list[str]) -> list[str]:
     """Run one decode pass on a dry mesh; return its ops."""
-    with ttfamily.load(folder, mesh=mesh, device="dry", max_batch_size=8) as model:
+    with ttfamily.load(folder, mesh=name, device="dry", max_batch_size=8) as model:
         graph = model._graph
         stream.clear()
         graph.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
-    return [name for name in stream if name not in FREE]
+    return [op for op in stream if op not in FREE]
 
 
-@pytest.mark.parametrize(("mesh", "reduce"), [("n150", []), ("n300", ["all_reduce"])])
+@pytest.mark.parametrize(("name", "reduce"), [("n150", []), ("n300", ["all_reduce"])])
 def test_a_decode_layer_is_no_more_than_these_ops(
-    folder: Callable[[int], Path], stream: list[str], mesh: str, reduce: list[str]
+    folder: Callable[[int], Path], stream: list[str], name: str, reduce: list[str]
 ) -> None:
-    one, three = (decode_ops(folder(layers), mesh, stream) for layers in (1, 3))
-    layer = [f"ttnn.{name}" for name in [*ATTENTION, *reduce, "add", *MLP, *reduce, "add"]]
+    one, three = (decode_ops(folder(layers), name, stream) for layers in (1, 3))
+    layer = [f"ttnn.{op}" for op in [*ATTENTION, *reduce, "add", *MLP, *reduce, "add"]]
     start = one.index("ttnn.rms_norm")
     assert three[start : start + 3 * len(layer)] == 3 * layer
     assert len(three) == len(one) + 2 * len(layer)
