@@ -169,7 +169,7 @@ class Model:
         return read_cut(logits, 3)[0, 0, (len(last) - 1) % 32, : self.spec.vocab_size].float()
 
     def _prefill_chunk(self, part: torch.Tensor, slot: int, start: int, prompt: int) -> ttnn.Tensor:
-        length = self.plan.padded_length(len(part))
+        length = self.plan.padded_length(start, len(part))
         padded = torch.zeros(1, length, dtype=torch.int32)
         padded[0, : len(part)] = part
         chunk = PrefillChunk(

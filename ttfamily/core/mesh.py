@@ -123,7 +123,13 @@ def _open_hardware(name: str) -> Mesh:
         )
     if shape != (1, 1):
         ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D)
-    device = ttnn.open_mesh_device(ttnn.MeshShape(*shape), trace_region_size=TRACE_REGION_BYTES)
+    # Boards with several chips dispatch from ethernet cores, which leaves the whole 8 x 8 grid to programs.
+    cores = ttnn.DispatchCoreType.WORKER if shape == (1, 1) else ttnn.DispatchCoreType.ETH
+    device = ttnn.open_mesh_device(
+        ttnn.MeshShape(*shape),
+        trace_region_size=TRACE_REGION_BYTES,
+        dispatch_core_config=ttnn.DispatchCoreConfig(cores),
+    )
 
     def close() -> None:
         ttnn.close_mesh_device(device)

@@ -21,34 +21,41 @@ if TYPE_CHECKING:
 class Norm:
     """Normalise over the hidden size (tech report 2.3).
 
-    The weight lies in DRAM as rows of one tile's width, row-major: as a tiled row it would be padded
-    32-fold and read as much.
+    Decode reads the weight as rows of one tile's width, row-major: as a tiled row it would be padded
+    32-fold and read as much. Prefill, where that is nothing beside the activations, reads a tiled row:
+    its kernel holds row-major weights only of narrower models.
     """
 
     def __init__(self, plan: Plan, weights: Weights, slot: str, layer: int | None = None) -> None:
         spec = plan.spec.norm
         weight = weights.take(slot, ((plan.spec.hidden_size,),), layer, bias=spec.bias, cut="replicated")
         self.op = {"rms": ttnn.rms_norm, "layer": ttnn.layer_norm}[spec.kind]
-        self.arguments = {
-            "epsilon": spec.eps,
-            "weight": self._sticks(plan, weight.weight[0]),
-            "bias": None if weight.bias is None else self._sticks(plan, weight.bias[0]),
-        }
+        vectors = {"weight": weight.weight[0], "bias": None if weight.bias is None else weight.bias[0]}
         width = plan.spec.hidden_size
         self.decode_arguments = {
+            "epsilon": spec.eps,
+            **{name: _put(plan, vector, ttnn.ROW_MAJOR_LAYOUT) for name, vector in vectors.items()},
             "program_config": plan.programs.decode_norm(width),
             "memory_config": plan.programs.width_sharded(width, plan.programs.cores_of(width)),
         }
-
-    @staticmethod
-    def _sticks(plan: Plan, vector: torch.Tensor) -> ttnn.Tensor:
-        sticks = vector.reshape(1, 1, -1, TILE)
-        return put(plan.mesh, sticks, dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT)
+        self.prefill_arguments = {
+            "epsilon": spec.eps,
+            **{name: _put(plan, vector, ttnn.TILE_LAYOUT) for name, vector in vectors.items()},
+            "memory_config": ttnn.DRAM_MEMORY_CONFIG,
+        }
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1."""
-        return self.op(x, **self.arguments, **self.decode_arguments)
+        return self.op(x, **self.decode_arguments)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM."""
-        return self.op(x, **self.arguments, memory_config=ttnn.DRAM_MEMORY_CONFIG)
+        return self.op(x, **self.prefill_arguments)
+
+
+def _put(plan: Plan, vector: torch.Tensor | None, layout: ttnn.Layout) -> ttnn.Tensor | None:
+    """Put ``[D]`` on the mesh: row-major as rows of one tile's width, tiled as one row."""
+    if vector is None:
+        return None
+    width = TILE if layout == ttnn.ROW_MAJOR_LAYOUT else len(vector)
+    return put(plan.mesh, vector.reshape(1, 1, -1, width), dtype=ttnn.bfloat16, layout=layout)

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from ttfamily.core.precision import PrecisionPolicy
     from ttfamily.core.spec import ModelSpec
 
+MAX_HEAD_DIM = 256
 MAX_BATCH = 32  # users are the rows of one tile
 BLOCK_SIZE = 32  # tokens in a block of the KV cache: one tile
+LATER_CHUNK = 256
 LENGTHS = (32, 64, 96, 128, 256, 512, 1024, 2048)  # of prompts, padded; a longer one goes in chunks of the last
 
 
@@ -57,6 +59,13 @@ class Plan:
                 got=str(max_batch_size),
                 expected=f"1 to {MAX_BATCH}, the rows of one tile",
                 fix="Run more users in turns.",
+            )
+        if spec.attention.head_dim > MAX_HEAD_DIM:
+            raise PlanError(
+                "head_dim",
+                got=str(spec.attention.head_dim),
+                expected=f"at most {MAX_HEAD_DIM}, the widest that flash decode computes right",
+                fix="There is no layout for this checkpoint yet.",
             )
         if spec.hidden_size % TILE:
             raise PlanError(
@@ -119,6 +128,11 @@ class Plan:
         """Blocks of the KV cache: every user may reach ``max_seq_len``, and one that nobody owns."""
         return self.max_batch_size * self.pages + 1
 
-    def padded_length(self, tokens: int) -> int:
-        """The shortest prefill length that holds ``tokens``."""
-        return min(length for length in self.prefill_lengths if length >= tokens)
+    def padded_length(self, start: int, tokens: int) -> int:
+        """The shortest prefill length for ``tokens`` that begin at ``start``.
+
+        A later chunk attends over a long past in steps of its own length at the most; short steps would
+        sum up rounding errors.
+        """
+        least = LATER_CHUNK if start else 0
+        return min(length for length in self.prefill_lengths if length >= max(tokens, least))

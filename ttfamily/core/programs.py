@@ -26,6 +26,7 @@ L1_BASE = 105_824  # where a program's static buffers begin: below are firmware 
 BF16, FP32 = TILE_BYTES["bf16"], TILE_BYTES["fp32"]
 DEST_TILES = 4  # the destination registers hold four tiles of float32 sums
 ROTATION_TILES = 17  # cosine and sine of one user at head_dim 256, and the swap tile
+COLLECTIVES_BYTES = 64 << 10
 MAX_INNER_TILES = 8
 MAX_FOLD_ROWS = 2048
 MAX_PADDING = 1.05  # weights may grow by 5 % to spread over more cores
@@ -103,6 +104,10 @@ class Programs:
     def _bank_tiles(self, width: int) -> int:
         return -(-tiles(width) // self.mesh.dram_banks)
 
+    def _collectives(self) -> int:
+        """Bytes of L1 that collectives keep for their semaphores, scattered over its upper end."""
+        return COLLECTIVES_BYTES if self.mesh.num_devices > 1 else 0
+
     # ---- matmuls
 
     def decode_matmul(
@@ -127,7 +132,7 @@ class Programs:
         def static(block: int) -> int:
             # input twice, weights three times (a read ahead of a read ahead), output, float32 sums, bias
             inputs = 2 * block * BF16 + 3 * block * per_bank * precision.tile_bytes
-            return L1_BASE + inputs + (per_bank + 1) * (2 * BF16 + FP32)
+            return L1_BASE + inputs + (per_bank + 1) * (2 * BF16 + FP32) + self._collectives()
 
         fitting = [d for d in range(1, inner + 1) if inner % d == 0 and resident + static(d) <= L1_BYTES]
         if not fitting:
@@ -159,7 +164,8 @@ class Programs:
             rows each) and the arguments.
         :raises PlanError: if no blocking fits in L1.
         """
-        x, y = self.mesh.grid
+        # No more columns of cores than banks: a core reads on into the next bank, but never leaves a bank unfinished.
+        x, y = min(self.mesh.grid[0], self.mesh.dram_banks), self.mesh.grid[1]
         per_core_n = -(-tiles(n) // x)
         folds = [f for f in (2**i * TILE for i in range(20)) if rows % f == 0 and f <= MAX_FOLD_ROWS] or [rows]
         folds = [rows] if rows <= MAX_FOLD_ROWS and rows not in folds else folds
@@ -167,7 +173,7 @@ class Programs:
         def static(fold: int, block: int) -> int:
             per_core_m = -(-tiles(fold) // y)
             inputs = 2 * block * (per_core_m * BF16 + per_core_n * precision.tile_bytes)
-            return L1_BASE + inputs + per_core_m * per_core_n * (BF16 + FP32) + per_core_n * BF16
+            return L1_BASE + inputs + per_core_m * per_core_n * (BF16 + FP32) + per_core_n * BF16 + self._collectives()
 
         inner = [d for d in range(1, MAX_INNER_TILES + 1) if tiles(k) % d == 0]
         fitting = [(min(d, 4), f, d) for f in folds for d in inner if static(f, d) <= L1_BYTES]
@@ -176,7 +182,7 @@ class Programs:
         _, fold, block = max(fitting)
         return fold, {
             "program_config": ttnn.MatmulMultiCoreReuseMultiCastProgramConfig(
-                compute_with_storage_grid_size=self.mesh.grid,
+                compute_with_storage_grid_size=(x, y),
                 in0_block_w=block,
                 out_subblock_h=1,
                 out_subblock_w=largest_divisor(per_core_n, DEST_TILES),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
+from ttfamily.core.ccl import reducer
 from ttfamily.core.decoder import DecoderLayer
 from ttfamily.core.embedding import Embedding
 from ttfamily.core.lm_head import LmHead
@@ -63,6 +64,17 @@ class Transformer:
         logits = self.lm_head.decode(normed)
         ttnn.deallocate(normed)
         return logits
+
+    def prepare_collectives(self) -> None:
+        """Run prefill's collective once for every length.
+
+        Each program of a collective keeps semaphores in L1. Made after a trace was captured, they would lie
+        where the trace's activations do, and a replay would overwrite them.
+        """
+        mesh, width = self.plan.mesh, self.plan.spec.hidden_size
+        reduce = reducer(mesh, ttnn.DRAM_MEMORY_CONFIG)
+        for length in self.plan.prefill_lengths if mesh.num_devices > 1 else ():
+            reduce(ttnn.zeros([1, 1, length, width], dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh.device))
 
     def prefill(self, tokens: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
         """``[1, S]`` uint32 -> the residual stream behind the last layer, ``[1, 1, S, D]`` in DRAM."""

@@ -60,6 +60,7 @@ class DecodeGraph:
         logits = self._pass()
         host = self._read(logits)
         ttnn.deallocate(logits)
+        self.transformer.prepare_collectives()
         self._trace = ttnn.begin_trace_capture(self.mesh.device, cq_id=0)
         self._logits = self._pass()
         ttnn.end_trace_capture(self.mesh.device, self._trace, cq_id=0)

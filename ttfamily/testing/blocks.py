@@ -109,7 +109,7 @@ class Bench:
 
         :param pages: ``[P]`` int32, the slot's row of a page table, -1 behind its last block.
         """
-        length = self.plan.padded_length(tokens)
+        length = self.plan.padded_length(0, tokens)
         fill = functional.pad(pages, (0, length // BLOCK_SIZE), value=SKIP)[None, : length // BLOCK_SIZE]
         return PrefillChunk(
             start=0,
@@ -137,7 +137,7 @@ class Bench:
 
 def put_prefill(plan: Plan, x: torch.Tensor) -> ttnn.Tensor:
     """``[n, D] -> [1, 1, S, D]`` in DRAM on every device, the padding poisoned."""
-    rows = plan.padded_length(len(x)) - len(x)
+    rows = plan.padded_length(0, len(x)) - len(x)
     return put(plan.mesh, functional.pad(x, (0, 0, 0, rows), value=POISON)[None, None], dtype=ttnn.bfloat16)
 
 

@@ -1,0 +1,90 @@
+"""Rules of the chips that the mock cluster does not enforce by itself, checked on what it does show."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import ttnn
+from transformers import LlamaConfig
+
+import ttfamily
+from ttfamily.core.plan import LATER_CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+WIDE = {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64, "num_key_value_heads": 8}
+LLAMA_8B = {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8}
+SMALL = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "num_key_value_heads": 4}
+
+
+@pytest.fixture
+def dry(tmp_path: Path) -> Callable[..., Any]:
+    """Open a one-layer model from its config alone, on a dry n300."""
+
+    def opened(**sizes: int) -> Any:
+        config = LlamaConfig(
+            vocab_size=1000, num_hidden_layers=1, max_position_embeddings=8192, architectures=["LlamaForCausalLM"],
+            **sizes,
+        )  # fmt: skip
+        (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+        return ttfamily.load(tmp_path, mesh="n300", device="dry", max_batch_size=4, max_seq_len=4096)
+
+    return opened
+
+
+@contextlib.contextmanager
+def nothing_to_read() -> Iterator[None]:
+    """Run all ops of a pass: only reading the logits, at its end, is refused on a dry mesh."""
+    with pytest.raises(ttfamily.TtfamilyError, match="dry mesh"):
+        yield
+
+
+def l1_in_use(model: ttfamily.Model) -> int:
+    gc.collect()
+    used: int = ttnn.get_memory_view(model.mesh.device, ttnn.BufferType.L1).total_bytes_allocated_per_bank
+    return used
+
+
+def decode(model: ttfamily.Model) -> None:
+    graph = model._graph
+    ttnn.deallocate(graph._pass())
+    model.transformer.prepare_collectives()  # as the graph does before it captures
+
+
+def test_no_prompt_keeps_new_l1_once_decode_is_captured(dry: Callable[..., Any]) -> None:
+    with dry(**SMALL) as model:
+        with nothing_to_read():
+            model.prefill(torch.arange(30), 0)
+        decode(model)
+        used = l1_in_use(model)
+        for length in (100, 500, 999, 2500):
+            with nothing_to_read():
+                model.prefill(torch.arange(length) % 1000, 1)
+            assert l1_in_use(model) == used
+
+
+@pytest.mark.parametrize("sizes", [WIDE, LLAMA_8B], ids=["8192", "4096"])
+def test_the_longest_chunk_fits_beside_what_collectives_keep(dry: Callable[..., Any], sizes: dict[str, int]) -> None:
+    with dry(**sizes) as model:
+        decode(model)
+        with nothing_to_read():
+            model.prefill(torch.arange(2048) % 1000, 0)
+
+
+def test_a_later_chunk_is_never_short(dry: Callable[..., Any]) -> None:
+    with dry(**SMALL) as model:
+        assert model.plan.padded_length(0, 5) == 32
+        assert model.plan.padded_length(2048, 5) == LATER_CHUNK
+        assert model.plan.padded_length(2048, 300) == 512
+
+
+def test_a_head_wider_than_flash_decode_can_compute_is_refused(dry: Callable[..., Any]) -> None:
+    with pytest.raises(ttfamily.TtfamilyError, match="head_dim: got 288; expected at most 256"):
+        dry(**{**SMALL, "head_dim": 288})
