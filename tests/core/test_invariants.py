@@ -170,6 +170,7 @@ def fill_caches(model: Model, value: float) -> None:
 @examples(4)
 @given(count=lengths(LONGEST), seed=SEEDS)
 def test_a_prefill_writes_to_its_own_pages_only(model: Model, count: int, seed: int) -> None:
+    fill_caches(model, 0.0)  # or the same prompt might find its own keys there, from an example before
     model.prefill(random_tokens(VOCAB, 50, seed), 1)
     before = [values.clone() for values in caches(model)]
     model.prefill(random_tokens(VOCAB, count, seed), 0)

@@ -107,7 +107,7 @@ def test_plain_mlp(
 
 @pytest.mark.parametrize("bias", [False, True])
 @strategies.examples(3)
-@given(hidden=strategies.multiples(64, 256, 2560), seed=strategies.SEEDS, users=USERS, tokens=TOKENS)
+@given(hidden=HIDDEN, seed=strategies.SEEDS, users=USERS, tokens=TOKENS)
 def test_layer_norm(mesh: Mesh, bias: bool, hidden: int, seed: int, users: int, tokens: int) -> None:
     spec = attrs.evolve(SPEC, hidden_size=hidden, norm=attrs.evolve(SPEC.norm, bias=bias))
     module = Plain(hidden, 32, "relu", bias=bias)
