@@ -74,7 +74,7 @@ def test_gated_mlp(mesh: Mesh, config: LlamaConfig, seed: int, users: int, token
 def test_an_embedding_is_exact(mesh: Mesh, config: LlamaConfig, seed: int, users: int, tokens: int) -> None:
     with bench(config, seed, mesh, users) as (model, on):
         embedding = on.embedding()
-        prompt = strategies.random_tokens(config.vocab_size, on.plan.padded_length(0, 0, tokens), seed)
+        prompt = strategies.random_tokens(config.vocab_size, on.plan.padded_length(0, tokens), seed)
         got = embedding.prefill(integers(mesh, prompt[None], ttnn.uint32))
         assert torch.equal(read_rows(got, len(prompt)), model.model.embed_tokens(prompt))
         step = strategies.random_tokens(config.vocab_size, on.plan.users, seed + 1)
