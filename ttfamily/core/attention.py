@@ -12,7 +12,7 @@ from ttfamily.core.heads import arrange
 from ttfamily.core.kv_cache import LayerCache
 from ttfamily.core.linear import Linear, column_linear
 from ttfamily.core.precision import ttnn_dtype
-from ttfamily.core.programs import merge_fits
+from ttfamily.core.programs import merge_fits, tiles
 from ttfamily.core.rope import interleave
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Attention:
             _fuse(plan, qkv.weight),
             None if qkv.bias is None else _fuse(plan, qkv.bias),
             plan.precision.qkv,
+            beside=plan.residual_tiles,
         )
         self.out = Linear(
             plan,
@@ -61,6 +62,7 @@ class Attention:
             None if out.bias is None else out.bias[0],
             "row",
             plan.precision.out,
+            beside=plan.residual_tiles + tiles(plan.head_dim),  # the heads as they were merged
             cores_in=cores,
         )
         self.cache = LayerCache(plan)
@@ -78,8 +80,9 @@ class Attention:
         self.merge_heads = _merger(heads.query_per_device, plan.head_dim)
 
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
-        """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1; writes every user's key and value."""
+        """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1; writes keys and values; frees its input."""
         fused = self.qkv.decode(x)  # [1, 1, B, (H + 2K) E]
+        ttnn.deallocate(x)
         q, k, v = ttnn.experimental.nlp_create_qkv_heads_decode(fused, **self.heads, memory_config=HEIGHT_SHARDED)
         ttnn.deallocate(fused)
         query = self._rotate(q, step.rotation, decode=True)  # [1, B, H, E]  L1, a core a user
@@ -110,8 +113,9 @@ class Attention:
         return self.decode_reduce(partial)  # one collective
 
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
-        """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM; writes the chunk's keys and values to the slot's pages."""
+        """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM; writes the slot's keys and values; frees its input."""
         fused = self.qkv.prefill(x)  # [1, 1, S, (H + 2K) E]
+        ttnn.deallocate(x)
         q, k, v = ttnn.experimental.nlp_create_qkv_heads(fused, **self.heads, transpose_k_heads=False)
         ttnn.deallocate(fused)
         query = self._rotate(q, chunk.rotation, decode=False)  # [1, H, S, E]

@@ -31,24 +31,16 @@ class DecoderLayer:
 
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1."""
-        normed = self.attention_norm.decode(x)
-        attended = self.attention.decode(normed, step)
-        ttnn.deallocate(normed)
+        attended = self.attention.decode(self.attention_norm.decode(x), step)
         h = _add(x, attended, self.residual)
-        normed = self.mlp_norm.decode(h)
-        fed = self.mlp.decode(normed)
-        ttnn.deallocate(normed)
+        fed = self.mlp.decode(self.mlp_norm.decode(h))
         return _add(h, fed, self.residual)
 
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM."""
-        normed = self.attention_norm.prefill(x)
-        attended = self.attention.prefill(normed, chunk)
-        ttnn.deallocate(normed)
+        attended = self.attention.prefill(self.attention_norm.prefill(x), chunk)
         h = _add(x, attended, ttnn.DRAM_MEMORY_CONFIG)
-        normed = self.mlp_norm.prefill(h)
-        fed = self.mlp.prefill(normed)
-        ttnn.deallocate(normed)
+        fed = self.mlp.prefill(self.mlp_norm.prefill(h))
         return _add(h, fed, ttnn.DRAM_MEMORY_CONFIG)
 
 

@@ -27,6 +27,7 @@ class Linear:
     :param bias: ``[out_features]`` or None.
     :param cut: ``column``: every device makes its own N outputs. ``row``: every device makes a partial
         sum of all outputs, which the caller reduces; the bias is added on the first device only.
+    :param beside: tiles on a core of the activations that are alive in decode beside input and output.
     :param cores_in: the cores that decode's input is sharded over, if not as many as K allows.
     :param activation: applied to the output, within the matmul.
     """
@@ -40,6 +41,7 @@ class Linear:
         cut: Literal["column", "row"],
         precision: WeightPrecision,
         *,
+        beside: int,
         cores_in: int | None = None,
         activation: ttnn.UnaryWithParam | None = None,
     ) -> None:
@@ -61,7 +63,9 @@ class Linear:
             # The decode matmul reads its bias as it reads its weight, bank by bank; the prefill one does not.
             self.decode_bias = put(mesh, row, dtype=ttnn.bfloat16, cut=3, memory_config=programs.bank_sharded(32, n))
             self.prefill_bias = put(mesh, row, dtype=ttnn.bfloat16, cut=3)
-        self.decode_arguments = programs.decode_matmul(who, k, n, precision, cores_in, activation)
+        self.decode_arguments = programs.decode_matmul(
+            who, k, n, precision, beside=beside, cores_in=cores_in, activation=activation
+        )
         self.prefill_arguments = {
             rows: programs.prefill_matmul(who, rows, k, n, precision, activation) for rows in plan.prefill_lengths
         }
@@ -107,6 +111,7 @@ def column_linear(
     bias: torch.Tensor | None,
     precision: WeightPrecision,
     *,
+    beside: int,
     activation: ttnn.UnaryWithParam | None = None,
     output: ttnn.MemoryConfig | None = None,
 ) -> Linear | WideLinear:
@@ -114,11 +119,12 @@ def column_linear(
 
     :param weight: ``[devices * N, in_features]``, device by device.
     :param bias: ``[devices * N]`` or None.
+    :param beside: as for :class:`Linear`.
     :param output: where decode puts what several matmuls made; width-sharded over N's most cores if None.
     """
     devices, programs = plan.mesh.num_devices, plan.programs
     n = weight.shape[0] // devices
-    width = programs.columns_at_once(who, weight.shape[1], n, precision)
+    width = programs.columns_at_once(who, weight.shape[1], n, precision, beside=beside)
 
     def columns(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
         return [part.flatten(0, 1) for part in tensor.unflatten(0, (devices, n)).split(width, 1)]
@@ -126,7 +132,7 @@ def column_linear(
     weights = columns(weight)
     biases = [None] * len(weights) if bias is None else columns(bias)
     parts = [
-        Linear(plan, who, part, shift, "column", precision, activation=activation)
+        Linear(plan, who, part, shift, "column", precision, beside=beside, activation=activation)
         for part, shift in zip(weights, biases, strict=True)
     ]
     if len(parts) == 1:

@@ -24,7 +24,9 @@ class LmHead:
         weight = weights.take("lm_head", ((spec.vocab_size, spec.hidden_size),), cut="column").weight[0]
         padding = plan.vocab_per_device * plan.mesh.num_devices - spec.vocab_size
         rows = functional.pad(weight, (0, 0, 0, padding)) if padding else weight
-        self.linear = column_linear(plan, "lm_head", rows, None, plan.precision.lm_head, output=ttnn.DRAM_MEMORY_CONFIG)
+        self.linear = column_linear(
+            plan, "lm_head", rows, None, plan.precision.lm_head, beside=0, output=ttnn.DRAM_MEMORY_CONFIG
+        )
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, D]`` width-sharded in L1 -> ``[1, 1, B, V]`` in DRAM, cut over the devices."""

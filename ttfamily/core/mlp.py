@@ -34,7 +34,9 @@ class _Down:
         weight = weights.take("layer.mlp.down", ((hidden, spec.intermediate_size),), layer, bias=spec.bias, cut="row")
         padded = _padded(plan, weight.weight[0].T).T
         bias = None if weight.bias is None else weight.bias[0]
-        self.linear = Linear(plan, f"layer {layer} mlp.down", padded, bias, "row", plan.precision.down)
+        self.linear = Linear(
+            plan, f"layer {layer} mlp.down", padded, bias, "row", plan.precision.down, beside=plan.residual_tiles
+        )
         residual = plan.programs.width_sharded(hidden, plan.programs.cores_of(hidden))
         self.decode_reduce = reducer(plan.mesh, residual)
         self.prefill_reduce = reducer(plan.mesh, ttnn.DRAM_MEMORY_CONFIG)
@@ -73,17 +75,19 @@ class GatedMlp:
         self.prefill_product = {**activation, "memory_config": ttnn.DRAM_MEMORY_CONFIG}
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
-        """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1."""
+        """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1; frees its input."""
         gate = self.gate.decode(x)  # [1, 1, B, F]
         up = self.up.decode(x)  # [1, 1, B, F]
+        ttnn.deallocate(x)
         hidden = ttnn.multiply(gate, up, **self.decode_product)  # [1, 1, B, F]
         ttnn.deallocate(gate), ttnn.deallocate(up)
         return self.down.decode(hidden)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
-        """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM."""
+        """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM; frees its input."""
         gate = self.gate.prefill(x)  # [1, 1, S, F]
         up = self.up.prefill(x)  # [1, 1, S, F]
+        ttnn.deallocate(x)
         hidden = ttnn.multiply(gate, up, **self.prefill_product)  # [1, 1, S, F]
         ttnn.deallocate(gate), ttnn.deallocate(up)
         return self.down.prefill(hidden)
@@ -104,12 +108,16 @@ class PlainMlp:
         self.down = _Down(plan, weights, layer)
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
-        """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1."""
-        return self.down.decode(self.up.decode(x))  # [1, 1, B, F] between them
+        """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1; frees its input."""
+        hidden = self.up.decode(x)  # [1, 1, B, F]
+        ttnn.deallocate(x)
+        return self.down.decode(hidden)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
-        """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM."""
-        return self.down.prefill(self.up.prefill(x))
+        """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM; frees its input."""
+        hidden = self.up.prefill(x)  # [1, 1, S, F]
+        ttnn.deallocate(x)
+        return self.down.prefill(hidden)
 
 
 MLPS: dict[str, type[GatedMlp | PlainMlp]] = {"gated": GatedMlp, "plain": PlainMlp}
@@ -124,7 +132,11 @@ def _projection(
 ) -> Linear | WideLinear:
     """Make a projection to the padded intermediate size."""
     shift = None if bias is None else _padded(plan, bias)
-    return column_linear(plan, who, _padded(plan, weight), shift, plan.precision.gate_up, activation=activation)
+    # Beside it: the residual, and the gate while the other projection runs.
+    beside = plan.residual_tiles + plan.programs.shard_tiles(plan.intermediate_size // plan.mesh.num_devices)
+    return column_linear(
+        plan, who, _padded(plan, weight), shift, plan.precision.gate_up, beside=beside, activation=activation
+    )
 
 
 def _padded(plan: Plan, tensor: torch.Tensor) -> torch.Tensor:

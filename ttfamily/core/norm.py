@@ -38,15 +38,21 @@ class Norm:
             "program_config": plan.programs.decode_norm(width),
             "memory_config": plan.programs.width_sharded(width, plan.programs.cores_of(width)),
         }
+        self.decode = self._decode_sharded if plan.programs.norm_fits(width) else self._decode_through_dram
         self.prefill_arguments = {
             "epsilon": spec.eps,
             **{name: _put(plan, vector, ttnn.TILE_LAYOUT) for name, vector in vectors.items()},
             "memory_config": ttnn.DRAM_MEMORY_CONFIG,
         }
 
-    def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
+    def _decode_sharded(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1."""
         return self.op(x, **self.decode_arguments)
+
+    def _decode_through_dram(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1, for a width that only one core can hold."""
+        normed = self.prefill(ttnn.to_memory_config(x, ttnn.DRAM_MEMORY_CONFIG))
+        return ttnn.to_memory_config(normed, self.decode_arguments["memory_config"])
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM."""

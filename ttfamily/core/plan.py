@@ -114,6 +114,11 @@ class Plan:
         return tuple(n for shorter, n in zip((0, *LENGTHS), LENGTHS, strict=False) if shorter < self.max_seq_len)
 
     @property
+    def residual_tiles(self) -> int:
+        """Tiles of the residual stream on a core, in decode."""
+        return self.programs.shard_tiles(self.spec.hidden_size)
+
+    @property
     def users(self) -> int:
         """Rows of a decode step: ``max_batch_size``, up to what fills a rectangle of cores, one a user."""
         return min(n for n in self.programs.core_counts() if n >= self.max_batch_size)

@@ -62,6 +62,10 @@ class Programs:
         x, y = self.mesh.grid
         return [n for n in range(1, x * y + 1) if n <= x or n % x == 0]
 
+    def shard_tiles(self, width: int) -> int:
+        """Tiles on a core of a decode activation of that width."""
+        return tiles(width) // self.cores_of(width)
+
     def cores_of(self, width: int) -> int:
         """The most cores that ``width`` spreads over in whole tiles, none left out."""
         return max(n for n in self.core_counts() if tiles(width) % n == 0)
@@ -116,18 +120,20 @@ class Programs:
         k: int,
         n: int,
         precision: WeightPrecision,
+        *,
+        beside: int,
         cores_in: int | None = None,
         activation: ttnn.UnaryWithParam | None = None,
     ) -> MatmulArguments:
         """DRAM-sharded matmul ``[32, k] @ [k, n]``, activations width-sharded.
 
+        :param beside: tiles on a core of the activations that are alive beside input and output.
         :param cores_in: that the input is sharded over; as many as ``k`` allows if None.
         :raises PlanError: if no block of the inner dimension fits in L1.
         """
         cores_in, cores_out = cores_in or self.cores_of(k), self.cores_of(n)
         inner, per_bank = tiles(k) // cores_in, self._bank_tiles(n)
-        # At once in L1: the input's and output's shards, the residual's, one that is about to be freed, the rotation.
-        resident = (inner + 3 * tiles(n) // cores_out + ROTATION_TILES) * BF16
+        resident = (inner + tiles(n) // cores_out + beside + ROTATION_TILES) * BF16
 
         def static(block: int) -> int:
             # input twice, weights three times (a read ahead of a read ahead), output, float32 sums, bias
@@ -173,7 +179,8 @@ class Programs:
         def static(fold: int, block: int) -> int:
             per_core_m = -(-tiles(fold) // y)
             inputs = 2 * block * (per_core_m * BF16 + per_core_n * precision.tile_bytes)
-            return L1_BASE + inputs + per_core_m * per_core_n * (BF16 + FP32) + per_core_n * BF16 + self._collectives()
+            outputs = per_core_m * per_core_n * (BF16 + FP32) + per_core_n * BF16
+            return L1_BASE + inputs + outputs + BF16 + self._collectives()  # BF16: the swap tile of decode's rotation
 
         inner = [d for d in range(1, MAX_INNER_TILES + 1) if tiles(k) % d == 0]
         fitting = [(min(d, 4), f, d) for f in folds for d in inner if static(f, d) <= L1_BYTES]
@@ -197,7 +204,7 @@ class Programs:
             "dtype": ttnn.bfloat16,
         }
 
-    def columns_at_once(self, who: str, k: int, n: int, precision: WeightPrecision) -> int:
+    def columns_at_once(self, who: str, k: int, n: int, precision: WeightPrecision, *, beside: int) -> int:
         """The widest part of ``n`` columns, in whole tiles, whose matmuls fit in L1 in both phases.
 
         :raises PlanError: if not even one tile's width does.
@@ -206,7 +213,7 @@ class Programs:
         for parts in range(1, tiles(n) + 1):
             width = min(round_up(-(-n // parts), unit), n)
             try:
-                self.decode_matmul(who, k, width, precision)
+                self.decode_matmul(who, k, width, precision, beside=beside)
                 self.prefill_matmul(who, TILE, k, width, precision)
             except PlanError:
                 if width <= unit:
@@ -216,6 +223,12 @@ class Programs:
         raise AssertionError
 
     # ---- norm and attention
+
+    def norm_fits(self, width: int) -> bool:
+        """Whether the sharded norm of a decode activation fits in L1: not where a wide one spreads over one core."""
+        # Three shards and eight tiles of its own; four more where additions leave the residual stream between holes.
+        block = self.shard_tiles(width)
+        return L1_BASE + (7 * block + 8 + ROTATION_TILES) * BF16 + self._collectives() <= L1_BYTES
 
     def decode_norm(self, width: int) -> ttnn.LayerNormShardedMultiCoreProgramConfig:
         """Sharded norm of a decode activation over its most cores."""
@@ -259,7 +272,7 @@ def compute_kernel(precision: WeightPrecision) -> ttnn.WormholeComputeKernelConf
 def _too_large(who: str, shape: str, needed: int) -> PlanError:
     return PlanError(
         who,
-        got=f"{shape}, which needs {needed:,} bytes of L1 on a core at the least",
+        got=f"{shape}: {needed:,} bytes of L1 on a core at the least",
         expected=f"at most {L1_BYTES:,} bytes",
         fix="Use a mesh with more chips, or a smaller weight format.",
     )

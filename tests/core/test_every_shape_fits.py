@@ -1,0 +1,94 @@
+"""Every shape that the core promises is laid out so that ttnn takes each op of it: dry meshes, no numbers, all checks.
+
+What does not fit a core's L1 must be found by the plan; ttnn itself must never be the one to refuse.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import LlamaConfig
+
+import ttfamily
+from ttfamily.errors import SimulatorError
+from ttfamily.testing import strategies
+
+LONGEST = 1024
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> dict[str, Any]:
+    """Any size as likely as any other, all of them large at once included."""
+    heads = draw(st.integers(1, 64))
+    step = math.lcm(32, heads)
+    return {
+        "num_attention_heads": heads,
+        "num_key_value_heads": draw(st.sampled_from([n for n in range(1, heads + 1) if heads % n == 0])),
+        "head_dim": 32 * draw(st.integers(1, 8)),
+        "hidden_size": step * draw(st.integers(-(-64 // step), 4096 // step)),
+        "intermediate_size": draw(st.integers(1, 16384)),
+        "vocab_size": draw(st.integers(33, 200_000)),
+        "attention_bias": draw(st.booleans()),
+        "mlp_bias": draw(st.booleans()),
+        "tie_word_embeddings": draw(st.booleans()),
+    }
+
+
+# Heads, key/value heads, head_dim, hidden and intermediate size, biases, users, prompt, precision: widths of a prime
+# number of tiles go over few cores, or one, whose L1 then fills up.
+TIGHT = [
+    (31, 1, 256, 3968, 3496, True, 1, 266, "accuracy"),
+    (17, 17, 256, 3808, 99, True, 2, 12, "accuracy"),
+    (1, 1, 32, 3104, 14519, False, 1, 3, "accuracy"),
+    (62, 62, 160, 3968, 281, True, 3, 344, "performance"),
+    (1, 1, 32, 4064, 245, False, 32, 8, "accuracy"),
+    (13, 13, 256, 2080, 230, True, 9, 351, "accuracy"),
+    (53, 1, 64, 3392, 7636, False, 2, 7, "performance"),
+    (39, 13, 192, 2496, 167, True, 17, 334, "performance"),
+]
+MESHES = pytest.mark.parametrize("name", ["n150", "n300"])
+
+
+@MESHES
+@pytest.mark.parametrize("case", TIGHT, ids=str)
+def test_ttnn_takes_every_op_of_an_awkward_width(name: str, case: tuple[Any, ...]) -> None:
+    heads, key_value_heads, head_dim, hidden, wide, bias, users, prompt, precision = case
+    sizes = {
+        "num_attention_heads": heads, "num_key_value_heads": key_value_heads, "head_dim": head_dim,
+        "hidden_size": hidden, "intermediate_size": wide, "attention_bias": bias, "mlp_bias": bias, "vocab_size": 99,
+    }  # fmt: skip
+    run_dry(name, sizes, users, prompt, precision)
+
+
+@MESHES
+@strategies.examples(15)
+@given(
+    sizes=shapes(),
+    users=st.integers(1, 32),
+    prompt=st.integers(1, LONGEST),
+    precision=st.sampled_from(["accuracy", "performance"]),
+)
+def test_ttnn_takes_every_op_of_any_shape(
+    name: str, sizes: dict[str, Any], users: int, prompt: int, precision: str
+) -> None:
+    run_dry(name, sizes, users, prompt, precision)
+
+
+def run_dry(name: str, sizes: dict[str, Any], users: int, prompt: int, precision: str) -> None:
+    """Prefill a prompt and decode a step; both get as far as reading the logits, which a dry mesh does not have."""
+    config = LlamaConfig(num_hidden_layers=1, max_position_embeddings=LONGEST, **sizes)
+    config.architectures = ["LlamaForCausalLM"]
+    with tempfile.TemporaryDirectory() as folder:
+        config.save_pretrained(Path(folder))
+        with ttfamily.load(folder, mesh=name, device="dry", precision=precision, max_batch_size=users) as model:
+            with pytest.raises(SimulatorError, match="dry mesh"):
+                model.prefill(torch.zeros(prompt, dtype=torch.int64), users - 1)
+            with pytest.raises(SimulatorError, match="dry mesh"):
+                model.decode(torch.zeros(users, dtype=torch.int64), torch.full((users,), LONGEST - 1))
