@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig
 
 import ttfamily
-from ttfamily.errors import SimulatorError
+from ttfamily.core.plan import MAX_KEY_VALUE_HEADS
+from ttfamily.errors import PlanError, SimulatorError
 from ttfamily.testing import strategies
 
 LONGEST = 1024
@@ -87,6 +88,10 @@ def run_dry(name: str, sizes: dict[str, Any], users: int, prompt: int, precision
     config.architectures = ["LlamaForCausalLM"]
     with tempfile.TemporaryDirectory() as folder:
         config.save_pretrained(Path(folder))
+        if sizes["num_key_value_heads"] > MAX_KEY_VALUE_HEADS * {"n150": 1, "n300": 2}[name]:
+            with pytest.raises(PlanError, match="key/value heads"):
+                ttfamily.load(folder, mesh=name, device="dry", precision=precision, max_batch_size=users)
+            return
         with ttfamily.load(folder, mesh=name, device="dry", precision=precision, max_batch_size=users) as model:
             with pytest.raises(SimulatorError, match="dry mesh"):
                 model.prefill(torch.zeros(prompt, dtype=torch.int64), users - 1)

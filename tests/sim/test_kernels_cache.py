@@ -198,3 +198,14 @@ def test_an_argument_that_is_not_simulated_is_refused(bench: Bench) -> None:
             cache.tensor, prompt.tensor, table.tensor, batch_idx=0, cache_position_modulo=64
         )
     bench.check(cache.tensor, cache.local, roundings=0)
+
+
+@update
+def test_more_heads_than_a_tile_has_rows_are_refused(bench: Bench) -> None:
+    cache, x = bench.random(2, 33, 32, 32), bench.random(1, 1, 33, 32)
+    x = ttnn.to_memory_config(x.tensor, Programs(bench.mesh).user_sharded(1, 33, 32))
+    positions, pages = (bench.put(torch.zeros(*shape).int(), dtype=ttnn.int32, **ROWS) for shape in ((1,), (1, 1)))
+    with pytest.raises(SimulatorError, match="33 key/value heads; expected at most 32"):
+        ttnn.experimental.paged_update_cache(
+            cache.tensor, x, update_idxs_tensor=positions.tensor, page_table=pages.tensor
+        )

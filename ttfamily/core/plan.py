@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ttfamily.core.spec import ModelSpec
 
 MAX_HEAD_DIM = 256
+MAX_QUERY_HEADS = 64  # of one chip: each is merged on a core of its own
+MAX_KEY_VALUE_HEADS = 32  # of one chip: paged_update_cache has room for the rows of one tile
 MAX_BATCH = 32  # users are the rows of one tile
 BLOCK_SIZE = 32  # tokens in a block of the KV cache: one tile
 LATER_CHUNK = 256
@@ -74,15 +76,26 @@ class Plan:
                 expected=f"a multiple of {TILE}: a norm over padding would divide by the wrong width",
                 fix="There is no layout for this checkpoint yet.",
             )
+        heads = plan_heads(spec.attention.num_attention_heads, spec.attention.num_key_value_heads, mesh.num_devices)
+        for what, count, most in (
+            ("query", heads.query_per_device, MAX_QUERY_HEADS),
+            ("key/value", heads.key_value_per_device, MAX_KEY_VALUE_HEADS),
+        ):
+            if count > most:
+                raise PlanError(
+                    f"{what} heads on {mesh.name}",
+                    got=f"{count} for each chip",
+                    expected=f"at most {most}, which is what decode's kernels hold",
+                    fix="Use a mesh with more chips.",
+                )
         devices = mesh.num_devices
         programs = Programs(mesh)
-        attention = spec.attention
         plan = cls(
             mesh=mesh,
             spec=spec,
             precision=precision,
-            heads=plan_heads(attention.num_attention_heads, attention.num_key_value_heads, devices),
-            head_dim=round_up(attention.head_dim, TILE),
+            heads=heads,
+            head_dim=round_up(spec.attention.head_dim, TILE),
             intermediate_size=programs.spread(-(-spec.mlp.intermediate_size // devices)) * devices,
             vocab_per_device=programs.spread(-(-spec.vocab_size // devices)),
             max_batch_size=max_batch_size,

@@ -46,12 +46,13 @@ def multiples(least: int, common: int, most: int) -> SearchStrategy[int]:
 
 @st.composite
 def attentions(draw: DrawFn, *, most_weights: int) -> dict[str, int]:
-    """1 to 64 heads, key/value heads that divide them, head_dim 32 to 256, hidden size 64 to 4096 in steps of 32.
+    """1 to 64 heads, 1 to 32 key/value heads that divide them, head_dim 32 to 256, hidden size 64 to 4096.
 
+    More key/value heads than 32 on one chip is what the plan refuses.
     The heads divide the hidden size, since transformers' LlamaConfig refuses any other, even with head_dim given.
     """
     heads = draw(mostly_small(1, 12, 64))
-    key_value_heads = draw(st.sampled_from([n for n in range(1, heads + 1) if heads % n == 0]))
+    key_value_heads = draw(st.sampled_from([n for n in range(1, min(heads, 32) + 1) if heads % n == 0]))
     step = math.lcm(STEP, heads)
     hidden = step * draw(mostly_small(-(-64 // step), 512 // step, 4096 // step))
     widest = most_weights // (2 * (heads + key_value_heads) * hidden)  # two projections a head, two a key/value head

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # B users, S tokens, P pages a user, K key/value heads, T tokens that are read, E head_dim; r, c the mesh
 
+MAX_HEADS = 32
 UNOWNED = -1
 
 
@@ -56,6 +57,14 @@ def gather_pages(op: str, cache: Cell, page_table: Cell, first: torch.Tensor, en
 def paged_update_cache(cache: Cell, x: Cell, *, update_idxs_tensor: Cell, page_table: Cell) -> Cell:
     """Write one token of every user, ``[1, B, K, E]``, at its position; a user at -1 is skipped."""
     op = "ttnn.experimental.paged_update_cache"
+    heads = x.read().shape[-2]
+    if heads > MAX_HEADS:  # the chip would read behind the one tile row that its kernel has room for
+        raise SimulatorError(
+            op,
+            got=f"{heads} key/value heads",
+            expected=f"at most {MAX_HEADS}, the rows of one tile",
+            fix="Spread the heads over more chips.",
+        )
     for blocks, new, position, pages in _devices(cache, x, update_idxs_tensor, page_table):
         users = (position != UNOWNED).nonzero().flatten()
         where, size = position[users].long(), blocks.shape[-2]
