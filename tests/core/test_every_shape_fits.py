@@ -53,6 +53,9 @@ TIGHT = [
     (13, 13, 256, 2080, 230, True, 9, 351, "accuracy"),
     (53, 1, 64, 3392, 7636, False, 2, 7, "performance"),
     (39, 13, 192, 2496, 167, True, 17, 334, "performance"),
+    (4, 1, 224, 2976, 6220, False, 1, 57, "performance"),
+    (61, 1, 256, 1952, 99, False, 1, 20, "accuracy"),  # flash decode over two tiles of heads
+    (64, 8, 256, 4096, 99, False, 32, 20, "accuracy"),
 ]
 MESHES = pytest.mark.parametrize("name", ["n150", "n300"])
 

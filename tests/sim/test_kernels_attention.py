@@ -203,7 +203,7 @@ def test_every_user_of_a_step_attends_up_to_its_position_and_an_empty_slot_gives
         page_table_tensor=cache.put(bench, positions + 1),
         scale=scale,
         sliding_window_size=window,
-        program_config=programs.attention(32, 32 * pages),
+        program_config=flash_decode(programs, keys=32 * pages, heads=heads[0], head_dim=dim, users=users),
         memory_config=ttnn.L1_MEMORY_CONFIG,
     )
     want = []
@@ -215,6 +215,10 @@ def test_every_user_of_a_step_attends_up_to_its_position_and_an_empty_slot_gives
                 out[0, user] = attend_prompt(part[0, user, :, None], k, v, position, scale, window)[:, 0]
         want.append(out)
     bench.check(got, want, ROUNDINGS)
+
+
+def flash_decode(programs: Programs, **sizes: int) -> ttnn.SDPAProgramConfig:
+    return programs.decode_attention("test", beside=0, **sizes)
 
 
 @attrs.frozen
@@ -235,7 +239,7 @@ class OneUser:
             bench.put(self.values).tensor,
             cur_pos_tensor=bench.put(torch.tensor([5], dtype=torch.int32), dtype=ttnn.int32, **ROWS).tensor,
             page_table_tensor=bench.put(torch.tensor([pages], dtype=torch.int32), dtype=ttnn.int32, **ROWS).tensor,
-            program_config=programs.attention(32, chunk),
+            program_config=flash_decode(programs, keys=chunk, heads=1, head_dim=32, users=1),
         )
         return bench.read(out)[0].flatten()
 

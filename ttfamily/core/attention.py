@@ -11,6 +11,7 @@ from ttfamily.core.ccl import reducer
 from ttfamily.core.heads import arrange
 from ttfamily.core.kv_cache import LayerCache
 from ttfamily.core.linear import Linear, column_linear
+from ttfamily.core.plan import BLOCK_SIZE
 from ttfamily.core.precision import ttnn_dtype
 from ttfamily.core.programs import merge_fits, tiles
 from ttfamily.core.rope import interleave
@@ -47,6 +48,9 @@ class Attention:
         self.num_heads = heads.query_per_device
         self.heads = {"num_heads": self.num_heads, "num_kv_heads": heads.key_value_per_device}
         cores = heads.query_per_device if heads.query_per_device in programs.core_counts() else None
+        # Beside attention's own: the residual, and the hole of the fused heads.
+        fused = (self.num_heads + 2 * heads.key_value_per_device) * plan.head_dim
+        beside = plan.residual_tiles + programs.shard_tiles(fused)
         self.qkv = column_linear(
             plan,
             f"layer {layer} attention.qkv",
@@ -62,7 +66,7 @@ class Attention:
             None if out.bias is None else out.bias[0],
             "row",
             plan.precision.out,
-            beside=plan.residual_tiles + tiles(plan.head_dim),  # the heads as they were merged
+            beside=beside + tiles(plan.head_dim),  # the heads as they were merged
             cores_in=cores,
         )
         self.cache = LayerCache(plan)
@@ -73,8 +77,15 @@ class Attention:
         local = heads.query_per_device * plan.head_dim
         self.decode_context = programs.user_sharded(self.users, heads.query_per_device, plan.head_dim)
         self.decode_merged = programs.width_sharded(local, cores or programs.cores_of(local))
-        self.decode_flash = programs.attention(32, plan.pages * 32)
-        self.prefill_flash = {length: programs.attention(length, length) for length in plan.prefill_lengths}
+        self.decode_flash = programs.decode_attention(
+            f"layer {layer} attention",
+            keys=plan.pages * BLOCK_SIZE,
+            heads=self.num_heads,
+            head_dim=plan.head_dim,
+            users=plan.users,
+            beside=beside,
+        )
+        self.prefill_flash = {length: programs.prefill_attention(length) for length in plan.prefill_lengths}
         self.decode_reduce = reducer(plan.mesh, programs.width_sharded(hidden, programs.cores_of(hidden)))
         self.prefill_reduce = reducer(plan.mesh, ttnn.DRAM_MEMORY_CONFIG)
         self.merge_heads = _merger(heads.query_per_device, plan.head_dim)

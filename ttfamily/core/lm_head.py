@@ -25,7 +25,13 @@ class LmHead:
         padding = plan.vocab_per_device * plan.mesh.num_devices - spec.vocab_size
         rows = functional.pad(weight, (0, 0, 0, padding)) if padding else weight
         self.linear = column_linear(
-            plan, "lm_head", rows, None, plan.precision.lm_head, beside=0, output=ttnn.DRAM_MEMORY_CONFIG
+            plan,
+            "lm_head",
+            rows,
+            None,
+            plan.precision.lm_head,
+            beside=plan.residual_tiles,
+            output=ttnn.DRAM_MEMORY_CONFIG,
         )
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:

@@ -34,8 +34,16 @@ class _Down:
         weight = weights.take("layer.mlp.down", ((hidden, spec.intermediate_size),), layer, bias=spec.bias, cut="row")
         padded = _padded(plan, weight.weight[0].T).T
         bias = None if weight.bias is None else weight.bias[0]
+        # Beside it: the residual, and the holes of what its input was made of.
+        made_of = 2 * plan.programs.shard_tiles(plan.intermediate_size // plan.mesh.num_devices)
         self.linear = Linear(
-            plan, f"layer {layer} mlp.down", padded, bias, "row", plan.precision.down, beside=plan.residual_tiles
+            plan,
+            f"layer {layer} mlp.down",
+            padded,
+            bias,
+            "row",
+            plan.precision.down,
+            beside=plan.residual_tiles + made_of,
         )
         residual = plan.programs.width_sharded(hidden, plan.programs.cores_of(hidden))
         self.decode_reduce = reducer(plan.mesh, residual)

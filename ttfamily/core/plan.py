@@ -128,8 +128,8 @@ class Plan:
 
     @property
     def residual_tiles(self) -> int:
-        """Tiles of the residual stream on a core, in decode."""
-        return self.programs.shard_tiles(self.spec.hidden_size)
+        """Tiles on a core that the residual stream takes in decode, with the hole that its last addition left."""
+        return 2 * self.programs.shard_tiles(self.spec.hidden_size)
 
     @property
     def users(self) -> int:

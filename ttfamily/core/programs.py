@@ -7,6 +7,7 @@ out-of-memory messages on the mock cluster): what does not fit is found when the
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -27,6 +28,7 @@ BF16, FP32 = TILE_BYTES["bf16"], TILE_BYTES["fp32"]
 DEST_TILES = 4  # the destination registers hold four tiles of float32 sums
 ROTATION_TILES = 17  # cosine and sine of one user at head_dim 256, and the swap tile
 COLLECTIVES_BYTES = 64 << 10
+MAX_ATTENTION_CHUNK = 256
 MAX_INNER_TILES = 8
 MAX_FOLD_ROWS = 2048
 MAX_PADDING = 1.05  # weights may grow by 5 % to spread over more cores
@@ -243,14 +245,42 @@ class Programs:
             inplace=False,
         )
 
-    def attention(self, query_length: int, key_length: int) -> ttnn.SDPAProgramConfig:
-        """Flash attention in chunks that divide the lengths; the exact exponential, for long sums."""
-        limit = 256
+    def prefill_attention(self, length: int) -> ttnn.SDPAProgramConfig:
+        """Flash attention in chunks that divide the length."""
+        return self._attention(math.gcd(length, MAX_ATTENTION_CHUNK), math.gcd(length, MAX_ATTENTION_CHUNK), 16)
+
+    def decode_attention(
+        self, who: str, *, keys: int, heads: int, head_dim: int, users: int, beside: int
+    ) -> ttnn.SDPAProgramConfig:
+        """Flash decode: the longest steps over the keys, then the most cores for a head, that fit in L1.
+
+        :param keys: tokens that the page table reaches.
+        :param heads: query heads of one chip.
+        :param beside: as for :meth:`decode_matmul`.
+        :raises PlanError: if none fits.
+        """
+        high, wide = tiles(heads), tiles(head_dim)
+        resident = (high * wide * (1 + -(-users // math.prod(self.mesh.grid))) + beside + ROTATION_TILES) * BF16
+
+        def static(chunk: int, cores: int) -> int:
+            partial = cores * (high * wide + 2 * high)  # of every core that works on the head, with its maximum and sum
+            stepwise = tiles(chunk) * (4 * wide + 2 * high)  # keys and values, a step ahead; scores
+            return L1_BASE + (partial + stepwise + 6 * high * wide + 9 * high + 3) * BF16 + self._collectives()
+
+        longest = math.gcd(keys, MAX_ATTENTION_CHUNK)
+        chunks = [chunk for chunk in (256, 128, 64, 32) if chunk <= longest]
+        for chunk, cores in product(chunks, (16, 8, 4, 2, 1)):
+            if resident + static(chunk, cores) <= L1_BYTES:
+                return self._attention(TILE, chunk, cores)
+        raise _too_large(who, f"{heads} heads of {head_dim} in flash decode", resident + static(TILE, 1))
+
+    def _attention(self, query_chunk: int, key_chunk: int, cores_per_head: int) -> ttnn.SDPAProgramConfig:
         return ttnn.SDPAProgramConfig(
             compute_with_storage_grid_size=self.mesh.grid,
-            q_chunk_size=math.gcd(query_length, limit),
-            k_chunk_size=math.gcd(key_length, limit),
-            exp_approx_mode=False,
+            q_chunk_size=query_chunk,
+            k_chunk_size=key_chunk,
+            exp_approx_mode=False,  # its error would add up over a long sum
+            max_cores_per_head_batch=cores_per_head,
         )
 
 
