@@ -175,8 +175,7 @@ class Programs:
         # No more columns of cores than banks: a core reads on into the next bank, but never leaves a bank unfinished.
         x, y = min(self.mesh.grid[0], self.mesh.dram_banks), self.mesh.grid[1]
         per_core_n = -(-tiles(n) // x)
-        folds = [f for f in (2**i * TILE for i in range(20)) if rows % f == 0 and f <= MAX_FOLD_ROWS] or [rows]
-        folds = [rows] if rows <= MAX_FOLD_ROWS and rows not in folds else folds
+        folds = [fold for fold in range(TILE, min(rows, MAX_FOLD_ROWS) + 1, TILE) if rows % fold == 0]
 
         def static(fold: int, block: int) -> int:
             per_core_m = -(-tiles(fold) // y)
