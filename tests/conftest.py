@@ -1,6 +1,6 @@
-"""Hypothesis profiles and the simulated meshes.
+"""The hypothesis profile of CI, which repeats the same few examples, and what several tests use.
 
-``ci`` repeats the same few examples, ``--hypothesis-profile thorough`` looks for new ones.
+``--hypothesis-profile thorough``, which ttfamily's pytest plugin brings, looks for new ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from ttfamily.core.mesh import Mesh
@@ -27,26 +26,13 @@ TEMPLATE = (
 settings.register_profile(
     "ci", max_examples=20, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile(
-    "thorough", max_examples=500, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
 settings.load_profile("ci")
 
 
-@pytest.fixture(scope="session", params=["n150", "n300"])
-def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
-    """A simulated mesh. pytest groups tests by its name, so a process has one open at a time."""
-    from ttfamily.core.mesh import open_mesh
-
-    opened = open_mesh(request.param, "simulated")
-    yield opened
-    opened.close()
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests that take no mesh first: one that opens its own finds none open then."""
-    items.sort(key=lambda item: "mesh" in getattr(item, "fixturenames", ()))
+@pytest.fixture(scope="session")
+def mesh(tt_mesh: Mesh) -> Mesh:
+    """One of the meshes of --tt-mesh, open."""
+    return tt_mesh
 
 
 @pytest.fixture(scope="session")

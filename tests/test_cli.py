@@ -15,7 +15,7 @@ from ttfamily.commands.families import show_families
 from ttfamily.commands.prompts import gather
 from ttfamily.commands.speed import speed_line
 from ttfamily.errors import MeshError, RequestError
-from ttfamily.registry import BrokenPlugin, FamilyRegistry
+from ttfamily.registry import BrokenPlugin, FamilyRegistry, Plugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,13 +92,13 @@ def test_help_lists_the_commands_and_where_to_start(run: Any, capsys: pytest.Cap
     assert run("--help") == 0
     out = capsys.readouterr().out
     assert "Start here:\n    ttfamily demo" in out
-    for command in ("demo", "generate", "families", "doctor"):
+    for command in ("demo", "generate", "families", "new-plugin", "doctor"):
         assert f"\n  {command}" in out
 
 
-@pytest.mark.parametrize("command", ["demo", "generate", "families", "doctor"])
+@pytest.mark.parametrize("command", ["demo", "generate", "families", "families explain", "new-plugin", "doctor"])
 def test_every_command_teaches_by_example(command: str, run: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(command, "-h") == 0
+    assert run(*command.split(), "-h") == 0
     assert f"    ttfamily {command}" in capsys.readouterr().out.partition("Example")[2]
 
 
@@ -114,7 +114,7 @@ def test_one_prompt_is_streamed_to_standard_output_alone(
 def test_every_option_arrives(run: Any, model: Any) -> None:
     sampling = "--max-new-tokens 5 --temperature 0.5 --top-k 3 --top-p 0.9 --seed 1 --stop x --stop y"
     target = "--mesh n300 --device dry --precision performance --max-seq-len 64 --batch-size 4 --revision main"
-    assert run("generate", "folder", "prompt", *sampling.split(), *target.split()) == 0
+    assert run("generate", "folder", "prompt", *sampling.split(), *target.split(), "--family", "x") == 0
     assert model.calls == [
         (
             "generate",
@@ -122,6 +122,7 @@ def test_every_option_arrives(run: Any, model: Any) -> None:
             {"max_new_tokens": 5, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "seed": 1, "stop": ["x", "y"]},
         )
     ]
+    assert "LlamaForCausalLM" in model.loaded[1].pop("registry").architectures
     assert model.loaded == (
         ("folder",),
         {
@@ -131,6 +132,7 @@ def test_every_option_arrives(run: Any, model: Any) -> None:
             "max_seq_len": 64,
             "max_batch_size": 4,
             "revision": "main",
+            "family": "x",
         },
     )
 
@@ -235,7 +237,8 @@ def test_speed_of_a_simulated_mesh_is_not_sold_as_a_cards() -> None:
 
 def test_families_shows_broken_plugins_with_their_traceback() -> None:
     console = Console(file=io.StringIO(), width=120)
-    broken = BrokenPlugin(name="odd", package="odd-models", version="1.0", traceback="Traceback ...\nImportError: [x]")
+    plugin = Plugin(name="odd", package="odd-models", version="1.0", module="odd")
+    broken = BrokenPlugin(plugin=plugin, reason="ImportError: [x]", traceback="Traceback ...\nImportError: [x]")
     show_families(FamilyRegistry(provided=(), broken=(broken,)), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "Plugin odd of odd-models 1.0 could not be loaded:\nTraceback ...\nImportError: [x]" in text

@@ -15,23 +15,64 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ttfamily.errors import TtfamilyError
-    from ttfamily.hookspecs import hookimpl
+    from ttfamily.core.hf_config import HfConfig
+    from ttfamily.core.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec
+    from ttfamily.core.weights import WeightRule, column, replicated, row
+    from ttfamily.errors import ConfigError, PluginError, TtfamilyError
+    from ttfamily.family import Family
+    from ttfamily.gaps import fill_in
+    from ttfamily.hookspecs import CONTRACT, hookimpl
     from ttfamily.loading import load
     from ttfamily.model import Model
-    from ttfamily.registry import Family, families
+    from ttfamily.registry import families
 
 __version__ = "0.1.0"
 
-__all__ = ["Family", "Model", "TtfamilyError", "__version__", "families", "hookimpl", "load"]
+__all__ = [  # noqa: RUF022 -- in the order of sorted(), as a test has it
+    "AttentionSpec",
+    "CONTRACT",
+    "ConfigError",
+    "Family",
+    "HfConfig",
+    "MlpSpec",
+    "Model",
+    "ModelSpec",
+    "NormSpec",
+    "PluginError",
+    "RopeSpec",
+    "TtfamilyError",
+    "WeightRule",
+    "__version__",
+    "column",
+    "families",
+    "fill_in",
+    "hookimpl",
+    "load",
+    "replicated",
+    "row",
+]
 
 _HOME = {
-    "Family": "ttfamily.registry",
+    "AttentionSpec": "ttfamily.core.spec",
+    "CONTRACT": "ttfamily.hookspecs",
+    "ConfigError": "ttfamily.errors",
+    "Family": "ttfamily.family",
+    "HfConfig": "ttfamily.core.hf_config",
+    "MlpSpec": "ttfamily.core.spec",
     "Model": "ttfamily.model",
+    "ModelSpec": "ttfamily.core.spec",
+    "NormSpec": "ttfamily.core.spec",
+    "PluginError": "ttfamily.errors",
+    "RopeSpec": "ttfamily.core.spec",
     "TtfamilyError": "ttfamily.errors",
+    "WeightRule": "ttfamily.core.weights",
+    "column": "ttfamily.core.weights",
     "families": "ttfamily.registry",
+    "fill_in": "ttfamily.gaps",
     "hookimpl": "ttfamily.hookspecs",
     "load": "ttfamily.loading",
+    "replicated": "ttfamily.core.weights",
+    "row": "ttfamily.core.weights",
 }
 
 

@@ -14,6 +14,8 @@ import typer
 
 from ttfamily.commands.messages import FAILED, reported, show_log
 
+DISABLED = "TTFAMILY_DISABLE_PLUGINS"
+
 app = typer.Typer(
     name="ttfamily",
     no_args_is_help=True,
@@ -33,6 +35,10 @@ Device = Annotated[
     ),
 ]
 Precision = Annotated[str, typer.Option(metavar="POLICY", help="accuracy or performance.")]
+FamilyName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="A family, or package:family; decides where several claim the architecture."),
+]
 Traceback = Annotated[bool, typer.Option("--traceback", help="Show the whole traceback of an error.")]
 
 
@@ -46,6 +52,10 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    ctx: typer.Context,
+    strict_plugins: Annotated[
+        bool, typer.Option("--strict-plugins", help="Stop if any installed plugin cannot be loaded.")
+    ] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -57,7 +67,13 @@ def root(
       ttfamily demo               a small Llama, trained, run and checked in minutes
       ttfamily doctor             what this machine has and what it lacks
       ttfamily generate --help    how to run a model
+    \b
+    TTFAMILY_DISABLE_PLUGINS      plugins that are not to be imported: names, packages, or all
     """
+    from ttfamily.commands.plugins import PluginChoice
+
+    disabled = os.environ.get(DISABLED, "").replace(",", " ").split()
+    ctx.obj = PluginChoice(strict=strict_plugins, disabled=tuple(disabled))
 
 
 def _let_threads_sleep() -> None:
@@ -101,6 +117,7 @@ def demo(
 
 @app.command()
 def generate(
+    ctx: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A checkpoint folder, or a Hugging Face model id.")],
     prompts: Annotated[
         list[str] | None,
@@ -147,6 +164,7 @@ def generate(
         str | None,
         typer.Option(metavar="NAME", help="A branch, tag or commit of the model's repository."),
     ] = None,
+    family: FamilyName = None,
     traceback: Traceback = False,
 ) -> None:
     """Continue one or more prompts.
@@ -180,6 +198,7 @@ def generate(
             max_seq_len=max_seq_len,
             batch_size=batch_size,
             revision=revision,
+            family=family,
         )
         sampling = Sampling(
             max_new_tokens=max_new_tokens,
@@ -189,26 +208,94 @@ def generate(
             seed=seed,
             stop=tuple(stop or ()),
         )
-        run(target, texts, sampling, chat=chat)
+        run(target, texts, sampling, chat=chat, registry=ctx.obj.registry())
 
 
-@app.command(short_help="List the installed model families.")
-def families(traceback: Traceback = False) -> None:
+families_app = typer.Typer(rich_markup_mode=None)
+app.add_typer(families_app, name="families", short_help="List the installed model families, or explain one.")
+
+
+@families_app.callback(invoke_without_command=True)
+def families(ctx: typer.Context, traceback: Traceback = False) -> None:
     """List the model families that are installed, and where each comes from.
 
     A plugin that could not be loaded is shown with its traceback.
 
     \b
-    Example:
+    Examples:
       ttfamily families
+      ttfamily families explain LlamaForCausalLM
     """
+    if ctx.invoked_subcommand is not None:
+        return
     with reported(traceback=traceback):
+        show_log()
         from rich.console import Console
 
         from ttfamily.commands.families import show_families
-        from ttfamily.registry import families as installed
 
-        show_families(installed(), Console(highlight=False))
+        show_families(ctx.obj.registry(), Console(highlight=False, markup=False))
+
+
+@families_app.command(short_help="Say which family an architecture gets, and why.")
+def explain(
+    ctx: typer.Context,
+    architecture: Annotated[
+        str, typer.Argument(metavar="CLASS", help="A class name, as config.json has it under architectures.")
+    ],
+    family: FamilyName = None,
+    traceback: Traceback = False,
+) -> None:
+    """Say which plugins claim an architecture, which family it gets and why, and what that family is.
+
+    Exits with 0 if a family gets it.
+
+    \b
+    Examples:
+      ttfamily families explain LlamaForCausalLM
+      ttfamily families explain LlamaForCausalLM --family ttfamily:llama
+    """
+    with reported(traceback=traceback):
+        show_log()
+        from rich.console import Console
+
+        from ttfamily.commands.explain import explain as run
+
+        well = run(ctx.obj.registry(), architecture, family, Console(highlight=False, markup=False))
+    if not well:
+        raise typer.Exit(FAILED)
+
+
+@app.command(short_help="Write the skeleton of a package with a model family.")
+def new_plugin(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The package's name, such as tt-dream.")],
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder to make; ./NAME by default.")
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The class name in config.json's architectures.")
+    ] = None,
+    parent: Annotated[
+        str, typer.Option("--from", metavar="FAMILY", help="The installed family that is the nearest relative.")
+    ] = "llama",
+    traceback: Traceback = False,
+) -> None:
+    """Write a package that adds a model family: the family file, its tests, and a pyproject.toml.
+
+    It can be installed at once. Its tests fail where something has to be filled in, and say what
+    and where.
+
+    \b
+    Examples:
+      ttfamily new-plugin tt-dream --architecture DreamForCausalLM
+      ttfamily new-plugin tt-dream --folder plugins/tt-dream --from llama
+    """
+    with reported(traceback=traceback):
+        show_log()
+        from ttfamily.commands.new_plugin import new_plugin as run
+
+        typer.echo(run(name, ctx.obj.registry(), folder=folder, architecture=architecture, parent=parent))
 
 
 @app.command(short_help="Look at this machine: what is here, what is missing.")

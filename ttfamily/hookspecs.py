@@ -1,4 +1,19 @@
-"""The hooks a plugin implements; the built-in families use the same ones."""
+"""The hooks a plugin implements, and the contract they belong to; the built-in families use the same ones.
+
+A plugin is the module or object that an entry point of the group ``ttfamily`` names. It says which
+contract it was written for::
+
+    TTFAMILY_CONTRACT = 1
+
+This is looked at before anything else: a plugin for another contract is reported as broken, by name,
+and none of its hooks is registered or called.
+
+``CONTRACT`` grows by one when a plugin that worked may have to change: a hook takes or returns
+something else, a field of :class:`~ttfamily.family.Family` or of a spec goes away or means something
+else, a block is built or called in another way. It stays where a plugin need not notice: a new hook, a
+new field with a default, a new public name. ``OLDEST_CONTRACT`` is the oldest one that still works; the
+changelog says what a plugin has to do when it moves.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +24,11 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ttfamily.registry import Family
+    from ttfamily.family import Family
 
 PROJECT = "ttfamily"
+CONTRACT = 1
+OLDEST_CONTRACT = 1
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -25,5 +42,6 @@ def ttfamily_families() -> Iterable[Family]:  # type: ignore[empty-body]
     checkpoint, touch no device, and leave torch and ttnn unimported, since listing the families
     must stay quick.
 
-    :returns: one :class:`~ttfamily.registry.Family` per graph shape, never one per model size.
+    :returns: one :class:`~ttfamily.family.Family` per graph shape, never one per model size; no
+        name twice.
     """

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ttfamily.core.checkpoint import Checkpoint
 from ttfamily.core.hf_config import HfConfig
-from ttfamily.core.mesh import open_mesh
+from ttfamily.core.mesh import Mesh, open_mesh
 from ttfamily.core.precision import policy
 from ttfamily.core.weights import Weights
-from ttfamily.errors import CheckpointError
+from ttfamily.errors import CheckpointError, FamilyError
+from ttfamily.family import Family
 from ttfamily.registry import families
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from ttfamily.core.precision import PrecisionPolicy
     from ttfamily.model import Model
+    from ttfamily.registry import FamilyRegistry
 
 log = logging.getLogger("ttfamily")
 
@@ -31,17 +33,20 @@ WANTED = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
 def load(
     name_or_folder: str | Path,
     *,
-    mesh: str = "n150",
+    mesh: str | Mesh = "n150",
     device: str = "auto",
     precision: str | PrecisionPolicy = "accuracy",
     max_batch_size: int = 32,
     max_seq_len: int | None = None,
     revision: str | None = None,
+    family: str | Family | None = None,
+    registry: FamilyRegistry | None = None,
 ) -> Model:
     """Load a Hugging Face model onto a Tenstorrent mesh.
 
     :param name_or_folder: a local folder, or a model id on the Hugging Face hub.
-    :param mesh: ``n150`` or ``n300``.
+    :param mesh: ``n150`` or ``n300``; or an open :class:`~ttfamily.core.mesh.Mesh`, which stays open
+        when the model is closed.
     :param device: ``hardware``, ``simulated`` (real numbers on any machine), ``dry`` (no numbers: does
         it fit?), or ``auto``.
     :param precision: ``accuracy``, ``performance``, or a :class:`PrecisionPolicy`.
@@ -49,18 +54,23 @@ def load(
     :param max_seq_len: tokens of a prompt and its continuation; by default the model's own limit, or
         what fits in DRAM beside the weights if that is less.
     :param revision: of a hub model.
+    :param family: the name of a family, or ``package:family``, where several claim the architecture; or
+        a :class:`Family` to use without looking it up.
+    :param registry: where to look; by default the installed plugins.
     :returns: the model, a context manager.
     :raises TtfamilyError: if anything on the way is missing, damaged or does not fit.
     """
     folder = checkpoint_folder(name_or_folder, revision)
     config = HfConfig.from_folder(folder)
-    family = families().for_architecture(config.architecture)
+    family = choose_family(config, family, registry)
     spec = family.spec(config)
     config.finish()
     formats = policy(precision)
     quiet_ttnn()
-    opened = open_mesh(mesh, device)
+    opened = mesh if isinstance(mesh, Mesh) else open_mesh(mesh, device)
+    keep_open = opened is mesh
     try:
+        from ttfamily.core.blocks import Blocks
         from ttfamily.core.plan import Plan
         from ttfamily.core.transformer import Transformer
         from ttfamily.model import Model
@@ -68,14 +78,38 @@ def load(
         plan = Plan.of(spec, opened, formats, max_batch_size=max_batch_size, max_seq_len=max_seq_len)
         with _open_checkpoint(folder, config, opened.host_device) as checkpoint, Progress(folder.name) as progress:
             weights = Weights(checkpoint, family, spec)
-            transformer = Transformer(plan, weights, progress)
+            transformer = Transformer(plan, weights, Blocks.of(spec, family.blocks), progress)
             weights.finish()
-        used, total = opened.dram_bytes()
-        log.info("%s on %s: %.2f of %.2f GiB of DRAM used on each chip", folder.name, mesh, used / 2**30, total / 2**30)
-        return Model(transformer, tokenizer=load_tokenizer(folder), eos_token_ids=eos_token_ids(folder, config))
+        used, total = (size / 2**30 for size in opened.dram_bytes())
+        log.info("%s on %s: %.2f of %.2f GiB of DRAM used on each chip", folder.name, opened.name, used, total)
+        return Model(
+            transformer,
+            tokenizer=load_tokenizer(folder),
+            eos_token_ids=eos_token_ids(folder, config),
+            keep_mesh_open=keep_open,
+        )
     except BaseException:
-        opened.close()
+        if not keep_open:
+            opened.close()
         raise
+
+
+def choose_family(config: HfConfig, family: str | Family | None, registry: FamilyRegistry | None) -> Family:
+    """Return the family that reads this config; the arguments are those of :func:`load`.
+
+    :raises FamilyError: if no family, or not the one that was asked for, knows the architecture.
+    :raises FamilyConflict: if several do and ``family`` does not decide.
+    """
+    if not isinstance(family, Family):
+        return (families() if registry is None else registry).for_architecture(config.architecture, family)
+    if config.architecture not in family.architectures:
+        raise FamilyError(
+            config.architecture,
+            got=f"the family {family.name!r}, which stands for {', '.join(family.architectures)}",
+            expected="a family with this architecture",
+            fix="Pass another family, or add the architecture to this one if its graph is the same.",
+        )
+    return family
 
 
 def checkpoint_folder(name_or_folder: str | Path, revision: str | None = None) -> Path:
@@ -126,12 +160,24 @@ def _open_checkpoint(folder: Path, config: HfConfig, host_device: Any) -> Checkp
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
-    """Return the folder's tokenizer, or None if it has none."""
+    """Return the folder's tokenizer, or None if it has none.
+
+    :raises CheckpointError: if it is damaged, or cannot be made without running code of the checkpoint.
+    """
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
         return None
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder)
+    try:
+        # Unasked, transformers would offer to run the checkpoint's own code.
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except ValueError as error:
+        raise CheckpointError(
+            str(folder / "tokenizer_config.json"),
+            got=f"a tokenizer that transformers does not make ({str(error).splitlines()[0]})",
+            expected="one of transformers' own, or tokenizer.json; code from a checkpoint is never run",
+            fix="Save the tokenizer as tokenizer.json, or remove its files and pass token ids.",
+        ) from error
 
 
 def eos_token_ids(folder: Path, config: HfConfig) -> frozenset[int]:

@@ -45,6 +45,7 @@ class Model:
         *,
         tokenizer: PreTrainedTokenizerBase | None,
         eos_token_ids: frozenset[int],
+        keep_mesh_open: bool = False,
     ) -> None:
         plan = transformer.plan
         self.transformer = transformer
@@ -56,6 +57,7 @@ class Model:
         self.last_run: generator.RunStatistics | None = None
         self._pages = PageTable(plan.max_batch_size, plan.pages, plan.num_blocks)
         self._graph = DecodeGraph(transformer)
+        self._keep_mesh_open = keep_mesh_open
         self._closed = False
 
     # ---- text
@@ -205,11 +207,12 @@ class Model:
         self._pages.release(slot)
 
     def close(self) -> None:
-        """Close the mesh; the model cannot be used any more."""
+        """Close the mesh, unless the caller opened it; the model cannot be used any more."""
         if not self._closed:
             self._closed = True
             self._graph.close()
-            self.mesh.close()
+            if not self._keep_mesh_open:
+                self.mesh.close()
 
     def __enter__(self) -> Self:
         """Return the model."""

@@ -83,15 +83,6 @@ def test_a_later_chunk_is_never_short(dry: Callable[..., Any]) -> None:
         assert model.plan.padded_length(2048, 300) == 512
 
 
-@pytest.mark.parametrize(("query", "key_value", "what"), [(130, 1, "query heads"), (66, 66, "key/value heads")])
-def test_more_heads_than_a_chips_kernels_hold_are_refused(
-    dry: Callable[..., Any], query: int, key_value: int, what: str
-) -> None:
-    sizes = {"num_attention_heads": query, "num_key_value_heads": key_value, "hidden_size": 32 * query}
-    with pytest.raises(ttfamily.TtfamilyError, match=f"{what} on n300.*more chips"):
-        dry(**{**SMALL, **sizes, "head_dim": 32})
-
-
 def test_a_head_wider_than_flash_decode_can_compute_is_refused(dry: Callable[..., Any]) -> None:
     with pytest.raises(ttfamily.TtfamilyError, match="head_dim: got 288; expected at most 256"):
         dry(**{**SMALL, "head_dim": 288})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -20,15 +20,17 @@ from ttfamily.core.mlp import MLPS
 from ttfamily.core.norm import Norm
 from ttfamily.core.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec
 from ttfamily.core.weights import Weights, column, replicated, row
-from ttfamily.registry import Family
+from ttfamily.family import Family
 from ttfamily.testing import strategies
-from ttfamily.testing.blocks import compare_both_phases, plan_of
+from ttfamily.testing.blocks import activations, plan_of, put_decode, put_prefill, read_rows, read_sum
 from ttfamily.testing.models import fill
+from ttfamily.testing.pcc import assert_pcc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ttfamily.core.mesh import Mesh
+    from ttfamily.core.plan import Plan
 
 SPEC = ModelSpec(
     vocab_size=96,
@@ -83,13 +85,24 @@ def weights_of(module: nn.Module, spec: ModelSpec, seed: int) -> Iterator[Weight
             yield Weights(checkpoint, FAMILY, spec)
 
 
+def compare_both_phases(
+    plan: Plan, block: Any, module: Callable[[torch.Tensor], torch.Tensor], tokens: int, seed: int, read: Any
+) -> None:
+    for rows, put, run in (
+        (tokens, put_prefill, block.prefill),
+        (plan.max_batch_size, put_decode, block.decode),
+    ):
+        x = activations(rows, plan.spec.hidden_size, seed)
+        assert_pcc(read(run(put(plan, x)), rows), module(x), 0.999)
+
+
 HIDDEN = strategies.multiples(64, 256, 4096)
 USERS = strategies.mostly_small(1, 4, 32)
 TOKENS = strategies.lengths(512)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@strategies.examples(2)
+@strategies.examples(10)
 @given(
     hidden=HIDDEN, wide=strategies.mostly_small(33, 512, 4096), bias=st.booleans(), seed=strategies.SEEDS, users=USERS,
     tokens=TOKENS,
@@ -102,15 +115,15 @@ def test_plain_mlp(
     module = Plain(hidden, wide, activation, bias=bias)
     plan = plan_of(spec, mesh, max_batch_size=users)
     with weights_of(module, spec, seed) as weights:
-        compare_both_phases(plan, MLPS["plain"](plan, weights, 0), module.mlp, tokens, seed)
+        compare_both_phases(plan, MLPS["plain"](plan, weights, 0), module.mlp, tokens, seed, read_sum)
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@strategies.examples(3)
+@strategies.examples(15)
 @given(hidden=HIDDEN, seed=strategies.SEEDS, users=USERS, tokens=TOKENS)
 def test_layer_norm(mesh: Mesh, bias: bool, hidden: int, seed: int, users: int, tokens: int) -> None:
     spec = attrs.evolve(SPEC, hidden_size=hidden, norm=attrs.evolve(SPEC.norm, bias=bias))
     module = Plain(hidden, 32, "relu", bias=bias)
     plan = plan_of(spec, mesh, max_batch_size=users)
     with weights_of(module, spec, seed) as weights:
-        compare_both_phases(plan, Norm(plan, weights, "norm"), module.norm, tokens, seed)
+        compare_both_phases(plan, Norm(plan, weights, "norm"), module.norm, tokens, seed, read_rows)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import LlamaConfig
 
 import ttfamily
-from ttfamily.testing.models import fresh_rotary, make_llama, save_checkpoint
+from ttfamily.testing.models import fresh, make_model, save_checkpoint
 from ttfamily.testing.pcc import assert_pcc
 from ttfamily.testing.strategies import random_tokens
 
@@ -70,7 +70,7 @@ def sequence(slot: int) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[int, torch.Tensor]]]:
     """One layer's checkpoint, 2.5 GB of it in bfloat16, and Hugging Face's logits for every slot."""
-    model = make_llama(LlamaConfig(**{**LLAMA_31_8B, "num_hidden_layers": 1}), dtype=torch.bfloat16)
+    model = make_model(LlamaConfig(**{**LLAMA_31_8B, "num_hidden_layers": 1}), dtype=torch.bfloat16)
     folder = save_checkpoint(model, tmp_path_factory.mktemp("llama-8b"))
     model.model.layers.float()
     model.model.norm.float()
@@ -90,7 +90,7 @@ def expect(model: LlamaForCausalLM, tokens: torch.Tensor, last: int) -> torch.Te
     converted piece by piece: in float32 they would take 4 GB.
     """
     x = model.model.embed_tokens(tokens).float()
-    angles = fresh_rotary(model)(x, torch.arange(tokens.shape[1])[None])
+    angles = fresh(model, "model.rotary_emb")(x, torch.arange(tokens.shape[1])[None])
     hidden = model.model.norm(model.model.layers[0](x, position_embeddings=angles)[:, -last:])
     return torch.cat([functional.linear(hidden, part.float()) for part in model.lm_head.weight.split(16384)], -1)
 

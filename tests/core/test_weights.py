@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ttfamily.core.spec import ModelSpec
-    from ttfamily.registry import Family
+    from ttfamily.family import Family
 
     State = dict[str, torch.Tensor]
     MakeWeights = Callable[..., Weights]

@@ -126,3 +126,13 @@ def test_an_abandoned_stream_frees_its_slots(model: ttfamily.Model) -> None:
     next(pieces)
     pieces.close()
     assert len(model._pages._free) == free
+
+
+def test_empty_slots_have_no_logits(model: ttfamily.Model) -> None:
+    model.prefill(torch.tensor([5, 6, 7]), 0)
+    logits = model.decode(torch.zeros(4, dtype=torch.int64), torch.tensor([3, -1, -1, -1]))
+    assert logits.shape == (4, model.spec.vocab_size)
+    assert logits.dtype == torch.float32
+    assert logits[0].isfinite().all()
+    assert logits[1:].isnan().all()
+    model.release(0)

@@ -1,4 +1,4 @@
-"""``ttfamily families``: which families are installed, and which plugins could not be loaded."""
+"""``ttfamily families``: which families are installed, and which plugins are broken or disabled."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ if TYPE_CHECKING:
 
 
 def show_families(registry: FamilyRegistry, console: Console) -> None:
-    """Print one row a family, then each broken plugin with its whole traceback."""
+    """Print one row a family, then the disabled plugins, then each broken one with its whole traceback."""
     table = Table("family", "architectures", "package", "version", title="Model families", title_justify="left")
     for each in registry.provided:
         family = each.family
-        table.add_row(family.name, "\n".join(family.architectures), each.package, each.version)
+        table.add_row(family.name, "\n".join(family.architectures), each.plugin.package, each.plugin.version)
     if registry.provided:
         console.print(table)
+    elif registry.disabled:
+        console.print("No family is left: see what is disabled and what is broken.")
     else:
         console.print("No family is installed, not even ttfamily's own: install the package (pip install -e .).")
+    for plugin in registry.disabled:
+        console.print()
+        console.print(Text(f"Plugin {plugin.name} of {plugin.package} {plugin.version} is disabled.", style="yellow"))
     for broken in registry.broken:
         console.print()
-        origin = f"{broken.name} of {broken.package} {broken.version}"
+        origin = f"{broken.plugin.name} of {broken.plugin.package} {broken.plugin.version}"
         console.print(Text(f"Plugin {origin} could not be loaded:", style="red"))
-        console.print(Text(broken.traceback.rstrip(), style="dim"))
+        console.print(Text(broken.traceback.rstrip(), style="dim"), soft_wrap=True)

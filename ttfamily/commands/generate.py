@@ -15,6 +15,8 @@ from ttfamily.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ttfamily.registry import FamilyRegistry
+
 SLOTS = 32
 
 
@@ -29,6 +31,7 @@ class Target:
     max_seq_len: int | None
     batch_size: int | None
     revision: str | None
+    family: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -47,9 +50,12 @@ class Sampling:
         return {**attrs.asdict(self), "stop": list(self.stop) or None}
 
 
-def generate(target: Target, prompts: Sequence[str], sampling: Sampling, *, chat: bool) -> None:
+def generate(
+    target: Target, prompts: Sequence[str], sampling: Sampling, *, chat: bool, registry: FamilyRegistry
+) -> None:
     """Print the prompts' continuations on standard output, everything else on standard error.
 
+    :param registry: where the model's family is looked up.
     :raises TtfamilyError: if the model cannot be loaded or the request not be served.
     """
     if chat and len(prompts) != 1:
@@ -65,6 +71,8 @@ def generate(target: Target, prompts: Sequence[str], sampling: Sampling, *, chat
         max_seq_len=target.max_seq_len,
         max_batch_size=target.batch_size or min(len(prompts), SLOTS),
         revision=target.revision,
+        family=target.family,
+        registry=registry,
     ) as model:
         if chat:
             _stream(model.chat([{"role": "user", "content": prompts[0]}], stream=True, **sampling.options()))

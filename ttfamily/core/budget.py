@@ -33,7 +33,7 @@ def weight_bytes(plan: Plan) -> int:
 
 def token_bytes(plan: Plan) -> int:
     """Bytes of DRAM that one token of one user takes on each chip: its keys and values."""
-    per_layer = 2 * plan.heads.key_value_per_device * plan.head_dim * TILE_BYTES[plan.precision.kv_cache]
+    per_layer = 2 * plan.heads.cached_per_device * plan.head_dim * TILE_BYTES[plan.precision.kv_cache]
     return plan.spec.num_hidden_layers * per_layer // TILE_ELEMENTS
 
 

@@ -66,7 +66,7 @@ class Checkpoint:
         self._files: dict[Path, Any] = {}
 
     @classmethod
-    def open(cls, folder: str | PathLike[str], device: Literal["cpu", "meta"] = "cpu") -> Checkpoint:
+    def open(cls, folder: str | PathLike[str], device: Literal["cpu", "meta"] = "cpu") -> Self:
         """Look at every file's header and length; read no tensor.
 
         :param folder: holds model.safetensors, or model.safetensors.index.json and its shards.
@@ -83,7 +83,7 @@ class Checkpoint:
         return cls(tensors, source=str(folder), device=device)
 
     @classmethod
-    def of_config(cls, raw_config: Mapping[str, Any]) -> Checkpoint:
+    def of_config(cls, raw_config: Mapping[str, Any]) -> Self:
         """Stand in for the checkpoint that a config describes, on the meta device.
 
         Names, shapes and dtype are those of transformers' own model; a tied head appears once.

@@ -22,8 +22,7 @@ class Embedding:
         spec = plan.spec
         table = weights.take("embedding", ((spec.vocab_size, spec.hidden_size),), cut="replicated").weight[0]
         self.table = put(plan.mesh, table[None, None], dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT)
-        width = spec.hidden_size
-        self.residual = plan.programs.width_sharded(width, plan.programs.cores_of(width))
+        self.residual = plan.residual_memory
 
     def decode(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, B]`` uint32 -> ``[1, 1, B, D]``, width-sharded in L1."""

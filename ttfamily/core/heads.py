@@ -10,52 +10,101 @@ import torch
 Source = tuple["int | None", ...]
 
 
+MAX_QUERY_HEADS = 64  # that decode merges at once: each is on a core of its own
+MAX_KEY_VALUE_HEADS = 32  # of one cache: paged_update_cache has room for the rows of one tile
+
+
 @attrs.frozen(kw_only=True)
 class HeadPlan:
     """The heads of all devices in device order; ``None`` is a padding head, whose weights are zero.
 
-    Every device has as many query heads and as many key/value heads as every other, and its query
-    heads fall into equal groups over its own key/value heads, as grouped-query attention wants them.
+    A device's heads are in one group, or in several where they are more than decode's kernels hold. Every
+    group has as many query heads and as many key/value heads as every other, and its query heads fall into
+    equal parts over its own key/value heads, as grouped-query attention wants them.
 
     :param query: the checkpoint's query head in each place.
-    :param key_value: the checkpoint's key/value head in each place; a head that several devices
+    :param key_value: the checkpoint's key/value head in each place; a head that several groups
         need stands in several places.
+    :param groups: on each device.
     """
 
     query: Source
     key_value: Source
     num_devices: int
+    groups: int = 1
+
+    @property
+    def query_per_group(self) -> int:
+        """Query heads of one group."""
+        return len(self.query) // (self.num_devices * self.groups)
+
+    @property
+    def key_value_per_group(self) -> int:
+        """Key/value heads of one group."""
+        return len(self.key_value) // (self.num_devices * self.groups)
 
     @property
     def query_per_device(self) -> int:
         """Query heads on one device."""
-        return len(self.query) // self.num_devices
+        return self.query_per_group * self.groups
 
     @property
     def key_value_per_device(self) -> int:
-        """Key/value heads on one device."""
-        return len(self.key_value) // self.num_devices
+        """Key/value heads that one device projects, those that its groups have in common counted each time."""
+        return self.key_value_per_group * self.groups
+
+    @property
+    def cached_per_device(self) -> int:
+        """Key/value heads that one device caches."""
+        return self.key_value_per_group * len(set(self.cache_of_group))
+
+    @property
+    def cache_of_group(self) -> tuple[int, ...]:
+        """The cache that each of a device's groups reads, counted from 0: groups of the same heads share one."""
+        held = [self._key_value_of(group) for group in range(self.groups)]
+        distinct = list(dict.fromkeys(held))
+        return tuple(distinct.index(heads) for heads in held)
+
+    def places_of_cache(self, cache: int) -> dict[int, int]:
+        """Where a cache, joined over the devices, has which of the checkpoint's key/value heads."""
+        heads = self._key_value_of(self.cache_of_group.index(cache))
+        return {head: place for place, head in enumerate(heads) if head is not None}
+
+    def _key_value_of(self, group: int) -> Source:
+        """The key/value heads of a group, on every device."""
+        size = self.key_value_per_group
+        starts = range(group * size, len(self.key_value), self.groups * size)
+        return tuple(head for start in starts for head in self.key_value[start : start + size])
 
 
 def plan_heads(num_attention_heads: int, num_key_value_heads: int, num_devices: int) -> HeadPlan:
-    """Spread the heads evenly: pad key/value heads, or replicate them where there are fewer than devices.
+    """Spread the heads evenly: pad key/value heads, or replicate them where there are fewer than groups.
 
-    A group of query heads stays with its key/value head. Where it pays, a key/value head has copies
-    on several devices and its group is cut over them (and padded to be cut evenly): whichever number
-    of copies needs the fewest rows of weights, then the smallest cache.
+    The query heads of a key/value head stay with it. Where it pays, a key/value head has copies in several
+    groups and its query heads are cut over them (and padded to be cut evenly): whichever number of copies
+    needs the fewest rows of weights, then the smallest cache.
     """
-    group = num_attention_heads // num_key_value_heads
+    groups = 1
+    while True:
+        plan = _in_groups(num_attention_heads, num_key_value_heads, num_devices, groups)
+        if plan.query_per_group <= MAX_QUERY_HEADS and plan.key_value_per_group <= MAX_KEY_VALUE_HEADS:
+            return plan
+        groups += 1
+
+
+def _in_groups(num_attention_heads: int, num_key_value_heads: int, num_devices: int, groups: int) -> HeadPlan:
+    shared_by, total = num_attention_heads // num_key_value_heads, num_devices * groups
 
     def places(copies: int) -> int:
-        unit = num_devices // math.gcd(copies, num_devices)
+        unit = total // math.gcd(copies, total)
         return -(-num_key_value_heads // unit) * unit
 
     def cost(copies: int) -> tuple[int, int]:
         key_value = places(copies) * copies
-        return key_value * (-(-group // copies) + 1), key_value  # rows of weights, then cache
+        return key_value * (-(-shared_by // copies) + 1), key_value  # rows of weights, then cache
 
-    copies = min(range(1, num_devices + 1), key=cost)
-    share = -(-group // copies)  # query heads of one copy
+    copies = min(range(1, total + 1), key=cost)
+    share = -(-shared_by // copies)  # query heads of one copy
     query: list[int | None] = []
     key_value: list[int | None] = []
     for head in range(places(copies)):
@@ -63,8 +112,8 @@ def plan_heads(num_attention_heads: int, num_key_value_heads: int, num_devices: 
             real = head < num_key_value_heads
             key_value.append(head if real else None)
             members = range(copy * share, (copy + 1) * share)
-            query += [head * group + m if real and m < group else None for m in members]
-    return HeadPlan(query=tuple(query), key_value=tuple(key_value), num_devices=num_devices)
+            query += [head * shared_by + m if real and m < shared_by else None for m in members]
+    return HeadPlan(query=tuple(query), key_value=tuple(key_value), num_devices=num_devices, groups=groups)
 
 
 def arrange(weight: torch.Tensor, source: Source, head_dim: int, padded_head_dim: int) -> torch.Tensor:

@@ -21,14 +21,14 @@ SPARE = 0
 
 
 class LayerCache:
-    """Keys and values of one layer, each ``[blocks, key/value heads per device, 32, head_dim]``, zeroed.
+    """Keys and values of one group of heads, each ``[blocks, key/value heads, 32, head_dim]``, zeroed.
 
     They start as zeros because flash decode masks with an addition: what lies behind a user's
     position must at least be finite.
     """
 
     def __init__(self, plan: Plan) -> None:
-        shape = [plan.num_blocks, plan.heads.key_value_per_device, BLOCK_SIZE, plan.head_dim]
+        shape = [plan.num_blocks, plan.heads.key_value_per_group, BLOCK_SIZE, plan.head_dim]
         self.keys, self.values = (
             ttnn.zeros(
                 shape,

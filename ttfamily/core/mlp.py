@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import ttnn
 from torch.nn import functional
 
-from ttfamily.core.ccl import reducer
 from ttfamily.core.linear import Linear, WideLinear, column_linear
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ ACTIVATIONS = {
 
 
 class _Down:
-    """The row-parallel projection that ends both kinds, and the collective behind it."""
+    """The row-parallel projection that ends both kinds: partial sums, for the layer to add up over the devices."""
 
     def __init__(self, plan: Plan, weights: Weights, layer: int) -> None:
         spec, hidden = plan.spec.mlp, plan.spec.hidden_size
@@ -45,21 +44,18 @@ class _Down:
             plan.precision.down,
             beside=plan.residual_tiles + made_of,
         )
-        residual = plan.programs.width_sharded(hidden, plan.programs.cores_of(hidden))
-        self.decode_reduce = reducer(plan.mesh, residual)
-        self.prefill_reduce = reducer(plan.mesh, ttnn.DRAM_MEMORY_CONFIG)
 
     def decode(self, hidden: ttnn.Tensor) -> ttnn.Tensor:
-        """``[1, 1, B, F] -> [1, 1, B, D]``; frees its input."""
-        partial = self.linear.decode(hidden)  # [1, 1, B, D]  partial sums
+        """``[1, 1, B, F] -> [1, 1, B, D]`` partial sums; frees its input."""
+        partial = self.linear.decode(hidden)  # [1, 1, B, D]
         ttnn.deallocate(hidden)
-        return self.decode_reduce(partial)  # one collective
+        return partial
 
     def prefill(self, hidden: ttnn.Tensor) -> ttnn.Tensor:
-        """``[1, 1, S, F] -> [1, 1, S, D]``; frees its input."""
-        partial = self.linear.prefill(hidden)  # [1, 1, S, D]  partial sums
+        """``[1, 1, S, F] -> [1, 1, S, D]`` partial sums; frees its input."""
+        partial = self.linear.prefill(hidden)  # [1, 1, S, D]
         ttnn.deallocate(hidden)
-        return self.prefill_reduce(partial)  # one collective
+        return partial
 
 
 class GatedMlp:
@@ -83,7 +79,7 @@ class GatedMlp:
         self.prefill_product = {**activation, "memory_config": ttnn.DRAM_MEMORY_CONFIG}
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
-        """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1; frees its input."""
+        """``[1, 1, B, D] -> [1, 1, B, D]`` partial sums, width-sharded in L1; frees its input."""
         gate = self.gate.decode(x)  # [1, 1, B, F]
         up = self.up.decode(x)  # [1, 1, B, F]
         ttnn.deallocate(x)
@@ -92,7 +88,7 @@ class GatedMlp:
         return self.down.decode(hidden)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
-        """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM; frees its input."""
+        """``[1, 1, S, D] -> [1, 1, S, D]`` partial sums in DRAM; frees its input."""
         gate = self.gate.prefill(x)  # [1, 1, S, F]
         up = self.up.prefill(x)  # [1, 1, S, F]
         ttnn.deallocate(x)
@@ -116,13 +112,13 @@ class PlainMlp:
         self.down = _Down(plan, weights, layer)
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
-        """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1; frees its input."""
+        """``[1, 1, B, D] -> [1, 1, B, D]`` partial sums, width-sharded in L1; frees its input."""
         hidden = self.up.decode(x)  # [1, 1, B, F]
         ttnn.deallocate(x)
         return self.down.decode(hidden)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
-        """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM; frees its input."""
+        """``[1, 1, S, D] -> [1, 1, S, D]`` partial sums in DRAM; frees its input."""
         hidden = self.up.prefill(x)  # [1, 1, S, F]
         ttnn.deallocate(x)
         return self.down.prefill(hidden)

@@ -36,7 +36,7 @@ class Norm:
             "epsilon": spec.eps,
             **{name: _put(plan, vector, ttnn.ROW_MAJOR_LAYOUT) for name, vector in vectors.items()},
             "program_config": plan.programs.decode_norm(width),
-            "memory_config": plan.programs.width_sharded(width, plan.programs.cores_of(width)),
+            "memory_config": plan.residual_memory,
         }
         self.decode = self._decode_sharded if plan.programs.norm_fits(width) else self._decode_through_dram
         self.prefill_arguments = {

@@ -37,9 +37,16 @@ def put(
     )
 
 
-def host_copy(mesh: Mesh, tensor: torch.Tensor, *, dtype: ttnn.DataType) -> ttnn.Tensor:
-    """Make the host tensor that :func:`write` copies into a replicated row-major device tensor."""
-    return ttnn.from_torch(tensor, dtype=dtype, layout=ttnn.ROW_MAJOR_LAYOUT, mesh_mapper=_mapper(mesh, None))
+def host_copy(
+    mesh: Mesh,
+    tensor: torch.Tensor,
+    *,
+    dtype: ttnn.DataType,
+    layout: ttnn.Layout = ttnn.ROW_MAJOR_LAYOUT,
+    cut: int | None = None,
+) -> ttnn.Tensor:
+    """Make a host tensor that can be copied into a device tensor of the same layout and cut."""
+    return ttnn.from_torch(tensor, dtype=dtype, layout=layout, mesh_mapper=_mapper(mesh, cut))
 
 
 def integers(mesh: Mesh, tensor: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:

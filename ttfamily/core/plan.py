@@ -12,13 +12,13 @@ from ttfamily.core.programs import TILE, Programs, round_up
 from ttfamily.errors import PlanError
 
 if TYPE_CHECKING:
+    import ttnn
+
     from ttfamily.core.mesh import Mesh
     from ttfamily.core.precision import PrecisionPolicy
     from ttfamily.core.spec import ModelSpec
 
 MAX_HEAD_DIM = 256
-MAX_QUERY_HEADS = 64  # of one chip: each is merged on a core of its own
-MAX_KEY_VALUE_HEADS = 32  # of one chip: paged_update_cache has room for the rows of one tile
 MAX_BATCH = 32  # users are the rows of one tile
 BLOCK_SIZE = 32  # tokens in a block of the KV cache: one tile
 LATER_CHUNK = 256
@@ -77,17 +77,6 @@ class Plan:
                 fix="There is no layout for this checkpoint yet.",
             )
         heads = plan_heads(spec.attention.num_attention_heads, spec.attention.num_key_value_heads, mesh.num_devices)
-        for what, count, most in (
-            ("query", heads.query_per_device, MAX_QUERY_HEADS),
-            ("key/value", heads.key_value_per_device, MAX_KEY_VALUE_HEADS),
-        ):
-            if count > most:
-                raise PlanError(
-                    f"{what} heads on {mesh.name}",
-                    got=f"{count} for each chip",
-                    expected=f"at most {most}, which is what decode's kernels hold",
-                    fix="Use a mesh with more chips.",
-                )
         devices = mesh.num_devices
         programs = Programs(mesh)
         plan = cls(
@@ -127,9 +116,18 @@ class Plan:
         return tuple(n for shorter, n in zip((0, *LENGTHS), LENGTHS, strict=False) if shorter < self.max_seq_len)
 
     @property
+    def residual_memory(self) -> ttnn.MemoryConfig:
+        """Where decode has the residual stream: L1, over the most cores."""
+        return self.programs.width_sharded(self.spec.hidden_size, self.programs.cores_of(self.spec.hidden_size))
+
+    @property
     def residual_tiles(self) -> int:
-        """Tiles on a core that the residual stream takes in decode, with the hole that its last addition left."""
-        return 2 * self.programs.shard_tiles(self.spec.hidden_size)
+        """Tiles on a core that the residual stream takes in decode, with the hole that its last addition left.
+
+        In a parallel layer another tensor of its size is alive: the shared norm's output, or the other block's.
+        """
+        tensors = 2 if self.spec.residual == "sequential" else 3
+        return tensors * self.programs.shard_tiles(self.spec.hidden_size)
 
     @property
     def users(self) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Validator: TypeAlias = Callable[[Any, attrs.Attribute[Any], Any], None]
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
+Residual = Literal["sequential", "parallel", "parallel_shared_norm"]
 
 _FIX = "Correct it in config.json, or in the family's spec() if that made it."
 
@@ -61,6 +62,12 @@ def _made_of(*kinds: type) -> Validator:
             raise _refuse(instance, attribute, value, names)
 
     return check
+
+
+def _window(instance: AttentionSpec, attribute: attrs.Attribute[Any], value: object) -> None:
+    for each in value if isinstance(value, tuple) else (value,):
+        if each is not None and (type(each) is not int or each < 1):
+            raise _refuse(instance, attribute, value, "tokens (an integer of at least 1), None, or a tuple of those")
 
 
 _positive = _number(0.0, including=False)
@@ -159,6 +166,21 @@ class RopeSpec:
             raise _refuse(self, attribute, value, "a rotary_dim of at least 4 for dynamic scaling")
 
 
+def head_dim_of(hidden_size: int, num_attention_heads: int) -> int:
+    """Return the width of a head where a config does not give it: the hidden size is cut into heads.
+
+    :raises ConfigError: if it cannot be.
+    """
+    if num_attention_heads < 1 or hidden_size % num_attention_heads:
+        raise ConfigError(
+            "num_attention_heads",
+            got=str(num_attention_heads),
+            expected=f"a divisor of hidden_size, which is {hidden_size}, where head_dim is not given",
+            fix="Write head_dim into config.json if the architecture reads it, or correct the two.",
+        )
+    return hidden_size // num_attention_heads
+
+
 @attrs.frozen(kw_only=True)
 class AttentionSpec:
     """Multi-head, grouped-query or multi-query attention.
@@ -169,6 +191,9 @@ class AttentionSpec:
     :param qkv_bias: whether the query, key and value projections have a bias.
     :param out_bias: whether the output projection has one.
     :param scale: what scores are multiplied by before the softmax, usually head_dim ** -0.5.
+    :param sliding_window: how many tokens a query sees, itself included; None for all before it. A tuple
+        has one entry for each layer.
+    :param qk_norm: an rms norm over head_dim of every query and key head, before they are rotated.
     :raises ConfigError: naming the field that cannot be.
     """
 
@@ -178,12 +203,23 @@ class AttentionSpec:
     qkv_bias: bool = attrs.field(validator=_boolean)
     out_bias: bool = attrs.field(validator=_boolean)
     scale: float = attrs.field(validator=_positive)
+    sliding_window: int | tuple[int | None, ...] | None = attrs.field(default=None, validator=_window)
+    qk_norm: NormSpec | None = attrs.field(default=None, validator=_made_of(NormSpec, type(None)))
 
     @num_key_value_heads.validator
     def _serves_whole_groups(self, attribute: attrs.Attribute[Any], value: int) -> None:
         if self.num_attention_heads % value:
             expected = f"a divisor of num_attention_heads, which is {self.num_attention_heads}"
             raise _refuse(self, attribute, value, expected)
+
+    @qk_norm.validator
+    def _is_rms(self, attribute: attrs.Attribute[Any], value: NormSpec | None) -> None:
+        if value is not None and value.kind != "rms":
+            raise _refuse(self, attribute, value, "an rms norm: a layer norm's mean would count a padded head_dim")
+
+    def window(self, layer: int) -> int | None:
+        """Return the sliding window of a layer, in tokens; None if it sees everything."""
+        return self.sliding_window[layer] if isinstance(self.sliding_window, tuple) else self.sliding_window
 
 
 @attrs.frozen(kw_only=True)
@@ -213,6 +249,9 @@ class ModelSpec:
     :param max_position_embeddings: tokens; the longest context the model was made for.
     :param tie_word_embeddings: whether the head's weight is the embedding table.
     :param norm: used before attention, before the MLP and after the last layer.
+    :param residual: ``sequential``: the MLP reads what attention has been added to. ``parallel``: both
+        read the layer's input, each through a norm of its own, and are added to it together.
+        ``parallel_shared_norm``: both read the output of attention's norm.
     :raises ConfigError: naming the field that cannot be.
     """
 
@@ -225,6 +264,13 @@ class ModelSpec:
     attention: AttentionSpec = attrs.field(validator=_made_of(AttentionSpec))
     rope: RopeSpec = attrs.field(validator=_made_of(RopeSpec))
     mlp: MlpSpec = attrs.field(validator=_made_of(MlpSpec))
+    residual: Residual = attrs.field(default="sequential", validator=_one_of(*get_args(Residual)))
+
+    @attention.validator
+    def _has_a_window_for_every_layer(self, attribute: attrs.Attribute[Any], value: AttentionSpec) -> None:
+        windows = value.sliding_window
+        if isinstance(windows, tuple) and len(windows) != self.num_hidden_layers:
+            raise _refuse(self, attribute, windows, f"a sliding_window for each of the {self.num_hidden_layers} layers")
 
     @rope.validator
     def _rotates_no_more_than_a_head(self, attribute: attrs.Attribute[Any], value: RopeSpec) -> None:

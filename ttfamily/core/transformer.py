@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import ttnn
 
 from ttfamily.core.ccl import reducer
-from ttfamily.core.decoder import DecoderLayer
+from ttfamily.core.decoder import LAYERS
 from ttfamily.core.embedding import Embedding
 from ttfamily.core.lm_head import LmHead
 from ttfamily.core.norm import Norm
@@ -18,6 +18,7 @@ from ttfamily.core.steps import DecodeStep
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ttfamily.core.blocks import Blocks
     from ttfamily.core.plan import Plan
     from ttfamily.core.steps import PrefillChunk
     from ttfamily.core.weights import Weights
@@ -28,20 +29,18 @@ if TYPE_CHECKING:
 class Transformer:
     """Built once, weights streaming in tensor by tensor; then ``prefill`` and ``decode`` are device ops only."""
 
-    def __init__(self, plan: Plan, weights: Weights, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, plan: Plan, weights: Weights, blocks: Blocks, progress: Callable[[int, int], None]) -> None:
         count = plan.spec.num_hidden_layers
         self.plan = plan
         self.embedding = Embedding(plan, weights)
         self.rope = Rope(plan)
         self.layers = []
         for layer in range(count):
-            self.layers.append(DecoderLayer(plan, weights, layer))
+            self.layers.append(LAYERS[plan.spec.residual](plan, weights, layer, blocks))
             progress(layer + 1, count + 1)
         self.norm = Norm(plan, weights, "norm")
         self.lm_head = LmHead(plan, weights)
         progress(count + 1, count + 1)
-        width = plan.spec.hidden_size
-        self.residual = plan.programs.width_sharded(width, plan.programs.cores_of(width))
 
     def decode(
         self, tokens: ttnn.Tensor, positions: ttnn.Tensor, rope_positions: ttnn.Tensor, page_table: ttnn.Tensor
@@ -89,6 +88,6 @@ class Transformer:
         tile = ttnn.slice(x, (0, 0, start, 0), (1, 1, start + TILE, x.shape[3]))
         normed = self.norm.prefill(tile)
         ttnn.deallocate(tile)
-        logits = self.lm_head.decode(ttnn.to_memory_config(normed, self.residual))
+        logits = self.lm_head.decode(ttnn.to_memory_config(normed, self.plan.residual_memory))
         ttnn.deallocate(normed)
         return logits

@@ -84,14 +84,13 @@ def replicated(*modules: str, transform: Transform | None = None) -> WeightRule:
 
 
 class HasWeights(Protocol):
-    """What :class:`Weights` reads of a :class:`~ttfamily.registry.Family`."""
+    """What :class:`Weights` reads of a :class:`~ttfamily.family.Family`."""
 
     @property
     def name(self) -> str:
         """For messages."""
 
-    @property
-    def weights(self) -> Mapping[str, WeightRule]:
+    def rules(self, spec: ModelSpec) -> Mapping[str, WeightRule]:
         """Slot -> rule."""
 
     @property
@@ -122,6 +121,7 @@ class Weights:
     def __init__(self, checkpoint: Checkpoint, family: HasWeights, spec: ModelSpec) -> None:
         self._checkpoint = checkpoint
         self._family = family
+        self._rules = family.rules(spec)
         self._spec = spec
         self._used: set[str] = set()
 
@@ -191,12 +191,12 @@ class Weights:
 
     def _rule(self, slot: str) -> WeightRule:
         try:
-            return self._family.weights[slot]
+            return self._rules[slot]
         except KeyError:
             raise PluginError(
                 f"family {self._family.name}",
                 got=f"no weight rule for the slot {slot!r}",
-                expected=f"a rule beside {', '.join(sorted(self._family.weights))}",
+                expected=f"a rule beside {', '.join(sorted(self._rules))}",
                 fix="Add the slot to the family's 'weights' table.",
             ) from None
 

@@ -16,6 +16,7 @@ from ttfamily.demo.corpus import documents
 from ttfamily.demo.recipe import Recipe
 from ttfamily.errors import RequestError
 from ttfamily.paths import cache_folder
+from ttfamily.plugins.llama import LLAMA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,13 @@ def run(console: Console, *, mesh: str, device: str, precision: str) -> bool:
     texts = documents()
     folder = _checkpoint(console, texts)
     with ttfamily.load(
-        str(folder), mesh=mesh, device=device, precision=precision, max_batch_size=USERS, max_seq_len=MAX_SEQ_LEN
+        str(folder),
+        mesh=mesh,
+        device=device,
+        precision=precision,
+        max_batch_size=USERS,
+        max_seq_len=MAX_SEQ_LEN,
+        family=LLAMA,  # whatever plugins there are
     ) as model:
         _speak(console, model, mesh=mesh)
         tokens = held_in(model.tokenizer, texts, users=USERS, length=LENGTH)

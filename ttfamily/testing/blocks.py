@@ -9,15 +9,13 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from ttfamily.core.attention import Attention
+from ttfamily.core.blocks import Blocks
 from ttfamily.core.checkpoint import Checkpoint
-from ttfamily.core.decoder import DecoderLayer
+from ttfamily.core.decoder import LAYERS
 from ttfamily.core.embedding import Embedding
 from ttfamily.core.hf_config import HfConfig
 from ttfamily.core.kv_cache import SKIP, SPARE
 from ttfamily.core.lm_head import LmHead
-from ttfamily.core.mlp import MLPS, GatedMlp, PlainMlp
-from ttfamily.core.norm import Norm
 from ttfamily.core.placement import integers, put, read_cut, read_replicated
 from ttfamily.core.plan import BLOCK_SIZE, Plan
 from ttfamily.core.precision import policy
@@ -25,20 +23,17 @@ from ttfamily.core.steps import DecodeStep, PrefillChunk
 from ttfamily.core.transformer import Transformer
 from ttfamily.core.weights import Weights
 from ttfamily.registry import families
-from ttfamily.testing.pcc import assert_pcc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from ttfamily.core.kv_cache import LayerCache
     from ttfamily.core.mesh import Mesh
     from ttfamily.core.rope import Rope
     from ttfamily.core.spec import ModelSpec
+    from ttfamily.family import Family
 
 # B rows of a decode step, S tokens (padded), n tokens, D hidden_size, P pages a user
 
-BLOCK_PCC = 0.999
 POISON = 1e4  # what stands where a prompt is padded: finite, for masks are added
 
 
@@ -53,15 +48,17 @@ def plan_of(
 class Bench:
     """A checkpoint's blocks on a mesh, one at a time, without a model around them.
 
-    :param folder: a checkpoint that some family knows.
+    :param folder: a checkpoint.
+    :param family: whose it is; by default whichever installed family knows it.
     :param options: of :func:`plan_of`.
     """
 
-    def __init__(self, folder: Path, mesh: Mesh, **options: int | str) -> None:
+    def __init__(self, folder: Path, mesh: Mesh, family: Family | None = None, **options: int | str) -> None:
         config = HfConfig.from_folder(folder)
-        self._family = families().for_architecture(config.architecture)
+        self._family = family or families().for_architecture(config.architecture)
         self._folder = folder
         self.mesh = mesh
+        self._blocks = Blocks.of(self._family.spec(config), self._family.blocks)
         self.plan = plan_of(self._family.spec(config), mesh, **options)  # type: ignore[arg-type]
 
     # ---- blocks
@@ -71,17 +68,17 @@ class Bench:
         """The checkpoint's weights, none taken yet."""
         return Weights(Checkpoint.open(self._folder, self.mesh.host_device), self._family, self.plan.spec)
 
-    def attention(self) -> Attention:
+    def attention(self) -> Any:
         """The first layer's."""
-        return Attention(self.plan, self.weights, 0)
+        return self._blocks.attention(self.plan, self.weights, 0)
 
-    def mlp(self) -> GatedMlp | PlainMlp:
+    def mlp(self) -> Any:
         """The first layer's."""
-        return MLPS[self.plan.spec.mlp.kind](self.plan, self.weights, 0)
+        return self._blocks.mlp(self.plan, self.weights, 0)
 
-    def norm(self) -> Norm:
+    def norm(self) -> Any:
         """The one before the first layer's attention."""
-        return Norm(self.plan, self.weights, "layer.attention_norm", 0)
+        return self._blocks.attention_norm(self.plan, self.weights, "layer.attention_norm", 0)
 
     def embedding(self) -> Embedding:
         """The table."""
@@ -91,14 +88,14 @@ class Bench:
         """The head."""
         return LmHead(self.plan, self.weights)
 
-    def layer(self) -> DecoderLayer:
+    def layer(self) -> Any:
         """The first layer."""
-        return DecoderLayer(self.plan, self.weights, 0)
+        return LAYERS[self.plan.spec.residual](self.plan, self.weights, 0, self._blocks)
 
     def transformer(self) -> Transformer:
         """Every layer; checks that no tensor is left over."""
         weights = self.weights
-        transformer = Transformer(self.plan, weights, lambda _done, _total: None)
+        transformer = Transformer(self.plan, weights, self._blocks, lambda _done, _total: None)
         weights.finish()
         return transformer
 
@@ -143,10 +140,8 @@ def put_prefill(plan: Plan, x: torch.Tensor) -> ttnn.Tensor:
 
 def put_decode(plan: Plan, x: torch.Tensor) -> ttnn.Tensor:
     """``[slots, D] -> [1, 1, B, D]`` on every device, width-sharded in L1 as the residual is; then poison."""
-    width = x.shape[1]
     x = functional.pad(x, (0, 0, 0, plan.users - len(x)), value=POISON)
-    residual = plan.programs.width_sharded(width, plan.programs.cores_of(width))
-    return ttnn.to_memory_config(put(plan.mesh, x[None, None], dtype=ttnn.bfloat16), residual)
+    return ttnn.to_memory_config(put(plan.mesh, x[None, None], dtype=ttnn.bfloat16), plan.residual_memory)
 
 
 def read_rows(x: ttnn.Tensor, rows: int) -> torch.Tensor:
@@ -154,53 +149,17 @@ def read_rows(x: ttnn.Tensor, rows: int) -> torch.Tensor:
     return read_replicated(x)[0, 0, :rows].float()
 
 
+def read_sum(x: ttnn.Tensor, rows: int) -> torch.Tensor:
+    """``[1, 1, S, D] -> [rows, D]`` float32: the sum of every device's partial sums."""
+    parts = [ttnn.to_torch(part)[0, 0, :rows].float() for part in ttnn.get_device_tensors(x)]
+    return torch.stack(parts).sum(0)
+
+
 def read_logits(x: ttnn.Tensor, rows: int, vocab_size: int) -> torch.Tensor:
     """``[1, 1, B, V] -> [rows, vocab_size]`` float32: joined over the devices, padding cut off."""
     return read_cut(x, 3)[0, 0, :rows, :vocab_size].float()
 
 
-class HostCache:
-    """A layer's cache, read to the host once; users' keys and values are then looked up in it."""
-
-    def __init__(self, plan: Plan, cache: LayerCache) -> None:
-        self._plan = plan
-        self._keys, self._values = (read_cut(tensor, 1) for tensor in (cache.keys, cache.values))  # [blocks, ., 32, E]
-
-    def of(self, pages: torch.Tensor, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return one user's keys and values in Hugging Face's order.
-
-        :param pages: ``[P]`` int32, the user's row of the page table.
-        :returns: each ``[key/value heads, tokens, head_dim]`` float32.
-        """
-        keys, values = (self._look_up(tensor, pages, tokens) for tensor in (self._keys, self._values))
-        rotary = self._plan.spec.rope.rotary_dim
-        turned, rest = keys[..., :rotary], keys[..., rotary:]  # the device keeps rotated pairs as neighbours
-        return torch.cat([turned[..., 0::2], turned[..., 1::2], rest], -1), values
-
-    def _look_up(self, tensor: torch.Tensor, pages: torch.Tensor, tokens: int) -> torch.Tensor:
-        spec = self._plan.spec.attention
-        blocks = tensor[pages[: -(-tokens // BLOCK_SIZE)].long()]
-        by_place = blocks.transpose(0, 1).flatten(1, 2)[:, :tokens, : spec.head_dim]
-        # Copies of a head on several devices are alike; the last one is read.
-        places = {head: place for place, head in enumerate(self._plan.heads.key_value) if head is not None}
-        return by_place[[places[head] for head in range(spec.num_key_value_heads)]].float()
-
-
 def activations(rows: int, width: int, seed: int) -> torch.Tensor:
     """``[rows, width]`` float32 whose values bfloat16 holds exactly."""
     return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)).bfloat16().float()
-
-
-def compare_both_phases(
-    plan: Plan, block: Any, reference: Callable[[torch.Tensor], torch.Tensor], tokens: int, seed: int
-) -> None:
-    """Compare a block that treats every token alone with a torch module, in prefill and in decode.
-
-    :param tokens: of the prompt; decode runs with all users of the plan.
-    :raises AssertionError: if the PCC is below what a block must reach.
-    """
-    users, width = plan.max_batch_size, plan.spec.hidden_size
-    x = activations(tokens, width, seed)
-    assert_pcc(read_rows(block.prefill(put_prefill(plan, x)), tokens), reference(x), BLOCK_PCC)
-    x = activations(users, width, seed + 1)
-    assert_pcc(read_rows(block.decode(put_decode(plan, x)), users), reference(x), BLOCK_PCC)

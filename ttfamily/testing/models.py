@@ -8,36 +8,49 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
-from transformers import DynamicCache, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 import ttfamily
 from ttfamily.core.checkpoint import SINGLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from transformers import LlamaConfig
+    from transformers import PretrainedConfig, PreTrainedModel
 
+    from ttfamily.core.mesh import Mesh
     from ttfamily.model import Model
 
 
-def make_llama(config: LlamaConfig, seed: int = 0, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
-    """Make a model whose weights are random and are bfloat16 numbers, as a checkpoint's are.
+def make_model(config: PretrainedConfig, seed: int = 0, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Make the causal language model of a config, whose weights are random bfloat16 numbers, as a checkpoint's are.
 
     Every projection keeps the scale of what it is given, so that attention scores and logits have
     a spread near 1: neither uniform nor one-hot. Norm weights are not 1 and biases not 0.
     """
     with torch.device("meta"):
-        model = LlamaForCausalLM(config).to(dtype)
+        model = AutoModelForCausalLM.from_config(config).to(dtype)
     model.to_empty(device="cpu")
-    model.model.rotary_emb = fresh_rotary(model)  # its frequencies were on the meta device too
+    for path in computed_modules(model):
+        model.set_submodule(path, fresh(model, path))  # what it had computed was on the meta device too
     model.tie_weights()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             fill(name, parameter, generator)
     return model.eval().requires_grad_(requires_grad=False)
+
+
+def computed_modules(model: PreTrainedModel) -> list[str]:
+    """Paths of the modules that hold what follows from the config and is in no checkpoint: rotary embeddings."""
+    return [name for name, module in model.named_modules() if module._non_persistent_buffers_set]  # noqa: SLF001
+
+
+def fresh(model: PreTrainedModel, path: str) -> Any:
+    """Return a new module like one of :func:`computed_modules`: with dynamic scaling those remember sequences."""
+    return type(model.get_submodule(path))(model.config)
 
 
 def fill(name: str, parameter: torch.Tensor, generator: torch.Generator) -> None:
@@ -52,20 +65,21 @@ def fill(name: str, parameter: torch.Tensor, generator: torch.Generator) -> None
     parameter.copy_(parameter.bfloat16())
 
 
-def save_checkpoint(model: LlamaForCausalLM, folder: Path) -> Path:
+def save_checkpoint(model: PreTrainedModel, folder: Path) -> Path:
     """Write config.json and model.safetensors, in bfloat16, as ``save_pretrained`` would; returns the folder."""
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
-    skipped = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
-    tensors = {name: t.bfloat16().contiguous() for name, t in model.state_dict().items() if name not in skipped}
+    tied = set(getattr(model, "_tied_weights_keys", None) or ()) if model.config.tie_word_embeddings else set()
+    tensors = {name: t.bfloat16().contiguous() for name, t in model.state_dict().items() if name not in tied}
     save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
     return folder
 
 
 @contextmanager
-def loaded(model: LlamaForCausalLM, mesh: str, **options: Any) -> Iterator[Model]:
+def loaded(model: PreTrainedModel, mesh: str | Mesh, **options: Any) -> Iterator[Model]:
     """Save a model and load it on a simulated mesh, as a user would.
 
+    :param mesh: a name, or an open mesh, which stays open.
     :param options: of :func:`ttfamily.load`.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -74,38 +88,14 @@ def loaded(model: LlamaForCausalLM, mesh: str, **options: Any) -> Iterator[Model
             yield opened
 
 
-def fresh_rotary(model: LlamaForCausalLM) -> Any:
-    """Return a rotary embedding that has seen no sequence: with dynamic scaling it remembers the longest."""
-    return type(model.model.rotary_emb)(model.config)
+def config_class_of(architecture: str) -> type[PretrainedConfig]:
+    """Return the config class of transformers' model class of this name.
 
-
-class Sequence:
-    """One user's sequence in Hugging Face, float32, with a cache of its own."""
-
-    def __init__(self, model: LlamaForCausalLM) -> None:
-        self.model = model
-        self.cache = DynamicCache(config=model.config)
-        self._rotary = fresh_rotary(model)
-
-    def logits(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Append ``[n]`` tokens; returns the last one's logits, ``[vocab_size]``."""
-        self.model.model.rotary_emb = self._rotary
-        with torch.no_grad():
-            out = self.model(tokens.long()[None], past_key_values=self.cache, use_cache=True, logits_to_keep=1)
-        logits: torch.Tensor = out.logits[0, -1]
-        return logits
-
-    def through(self, block: Callable[..., Any], x: torch.Tensor) -> torch.Tensor:
-        """Append ``[n, hidden_size]`` to an attention block or a decoder layer; the output has the same shape."""
-        start = self.cache.get_seq_length()
-        positions = torch.arange(start, start + len(x))[None]
-        with torch.no_grad():
-            angles = self._rotary(x[None], positions)
-            out = block(x[None], position_embeddings=angles, attention_mask=None, past_key_values=self.cache)
-        values: torch.Tensor = out[0] if isinstance(out, tuple) else out
-        return values.reshape(x.shape)
-
-    def kept(self, layer: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the keys and values of a layer, each ``[key/value heads, tokens, head_dim]``."""
-        kept = self.cache.layers[layer]
-        return kept.keys[0], kept.values[0]
+    :raises AssertionError: if transformers has no such class, which leaves nothing to compare with.
+    """
+    found = getattr(transformers, architecture, None)
+    if found is None:
+        message = f"transformers {transformers.__version__} has no {architecture}: name one that it has"
+        raise AssertionError(message)
+    kind: type[PretrainedConfig] = found.config_class
+    return kind

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 MAX_SCALE_ERROR = 0.05
+
+log = logging.getLogger(__name__)  # every correlation that is asserted; the pytest plugin reports the worst
 
 
 def pcc(got: torch.Tensor, want: torch.Tensor) -> float:
@@ -36,6 +40,7 @@ def assert_pcc(got: torch.Tensor, want: torch.Tensor, at_least: float) -> None:
     if tuple(got.shape) != tuple(want.shape):
         raise AssertionError(f"got shape {list(got.shape)}, want {list(want.shape)}")
     found = pcc(got, want)
+    log.debug("PCC %.6f, want at least %s", found, at_least, extra={"pcc": found})
     scale = _scale(got, want)
     if found >= at_least and abs(scale - 1) <= MAX_SCALE_ERROR:
         return

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ttfamily.core.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec
+from ttfamily.core.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, head_dim_of
 from ttfamily.core.weights import column, replicated, row
 from ttfamily.errors import ConfigError
+from ttfamily.family import Family
 from ttfamily.hookspecs import hookimpl
-from ttfamily.registry import Family
 
 if TYPE_CHECKING:
     from ttfamily.core.hf_config import HfConfig
+
+TTFAMILY_CONTRACT = 1
 
 WEIGHTS = {
     "embedding": replicated("model.embed_tokens"),
@@ -39,7 +41,7 @@ def spec(config: HfConfig) -> ModelSpec:
     heads = config.take("num_attention_heads", kind=int)
     head_dim = config.take("head_dim", None, int)
     if head_dim is None:
-        head_dim = _head_dim(hidden_size, heads)
+        head_dim = head_dim_of(hidden_size, heads)
     max_position_embeddings = config.take("max_position_embeddings", kind=int)
     attention_bias = config.take("attention_bias", default=False, kind=bool)
     rope = config.rope(head_dim, max_position_embeddings)
@@ -75,17 +77,6 @@ def spec(config: HfConfig) -> ModelSpec:
             bias=config.take("mlp_bias", default=False, kind=bool),
         ),
     )
-
-
-def _head_dim(hidden_size: int, heads: int) -> int:
-    if heads < 1 or hidden_size % heads:
-        raise ConfigError(
-            "num_attention_heads",
-            got=str(heads),
-            expected=f"a divisor of hidden_size, which is {hidden_size}, where head_dim is not given",
-            fix="Write head_dim into config.json, or correct the two.",
-        )
-    return hidden_size // heads
 
 
 LLAMA = Family(

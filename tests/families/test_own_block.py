@@ -1,0 +1,70 @@
+"""A family with a block of its own conforms: Arcee is Llama with a plain MLP whose activation is squared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import ttnn
+from transformers import ArceeConfig
+
+from ttfamily import ConfigError, HfConfig, PluginError, column
+from ttfamily.core.blocks import Blocks
+from ttfamily.core.mlp import PlainMlp
+from ttfamily.plugins import llama
+from ttfamily.testing import Conformance
+
+if TYPE_CHECKING:
+    from ttfamily import ModelSpec
+
+
+class SquaredReluMlp(PlainMlp):
+    """``down(relu(up x)^2)`` (So et al. 2021)."""
+
+    def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        hidden = self.up.decode(x)
+        ttnn.deallocate(x)
+        squared = ttnn.multiply(hidden, hidden, memory_config=hidden.memory_config())
+        ttnn.deallocate(hidden)
+        return self.down.decode(squared)
+
+    def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        hidden = self.up.prefill(x)
+        ttnn.deallocate(x)
+        squared = ttnn.multiply(hidden, hidden, memory_config=ttnn.DRAM_MEMORY_CONFIG)
+        ttnn.deallocate(hidden)
+        return self.down.prefill(squared)
+
+
+def spec(config: HfConfig) -> ModelSpec:
+    """Read an ``ArceeForCausalLM`` config."""
+    activation = config.take("hidden_act", "relu2", str)
+    if activation != "relu2":
+        raise ConfigError("hidden_act", got=activation, expected="relu2", fix="Correct config.json.")
+    base = llama.spec(config.replacing(hidden_act="relu"))
+    return attrs.evolve(base, mlp=attrs.evolve(base.mlp, kind="plain"))
+
+
+WEIGHTS = {slot: rule for slot, rule in llama.WEIGHTS.items() if slot != "layer.mlp.gate_up"}
+ARCEE = attrs.evolve(
+    llama.LLAMA,
+    name="arcee",
+    architectures=("ArceeForCausalLM",),
+    spec=spec,
+    weights={**WEIGHTS, "layer.mlp.up": column("model.layers.{layer}.mlp.up_proj")},
+    blocks={"layer.mlp": f"{__name__}:SquaredReluMlp"},
+)
+
+
+class TestArcee(Conformance):
+    family = ARCEE
+    keys = {"hidden_act": "relu2"}
+
+
+@pytest.mark.parametrize(
+    "path", ["no.such.module:Block", f"{__name__}:NoSuchBlock", f"{__name__}:spec", f"{__name__}:ConfigError"]
+)
+def test_a_path_that_leads_to_no_block_is_named(path: str) -> None:
+    with pytest.raises(PluginError, match=f"layer.mlp: got '{path}'"):
+        Blocks.of(spec(HfConfig.of(ArceeConfig())), {"layer.mlp": path})

@@ -1,0 +1,123 @@
+"""Every block computes what Hugging Face's own module computes in float32, in prefill and in decode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import ttnn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttfamily.core.placement import integers
+from ttfamily.core.rope import Rope
+from ttfamily.testing import strategies
+from ttfamily.testing.blocks import activations, put_decode, put_prefill, read_logits, read_rows, read_sum
+from ttfamily.testing.caches import HostCache
+from ttfamily.testing.conformance.subject import Subject
+from ttfamily.testing.pcc import assert_pcc
+from ttfamily.testing.reference import Sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ttfamily.core.mesh import Mesh
+    from ttfamily.testing.conformance.subject import Trial
+    from ttfamily.testing.strategies import Batch
+
+    Read = Callable[[ttnn.Tensor, int], torch.Tensor]
+
+BLOCK_PCC, LAYER_PCC, CACHE_PCC = 0.999, 0.998, 0.99
+LONGEST = 512
+LIGHT = 2**22  # weights of a layer, for blocks whose cost is in the hidden size alone: a model made in no time
+USERS = strategies.mostly_small(1, 4, 32)
+LENGTHS = strategies.lengths(LONGEST)
+
+
+class BlockTests(Subject):
+    """The first layer's blocks, and the two ends of the model."""
+
+    @strategies.examples(10)
+    @given(data=st.data(), seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
+    def test_norm(self, tt_mesh: Mesh, data: st.DataObject, seed: int, users: int, tokens: int) -> None:
+        with self.trial(data.draw(self.configs(most_weights=LIGHT)), seed, tt_mesh, users, LONGEST) as trial:
+            compare_both_phases(trial, trial.on.norm(), "layer.attention_norm", tokens, seed, read_rows)
+
+    @strategies.examples(10)
+    @given(data=st.data(), seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
+    def test_mlp(self, tt_mesh: Mesh, data: st.DataObject, seed: int, users: int, tokens: int) -> None:
+        with self.trial(data.draw(self.configs()), seed, tt_mesh, users, LONGEST) as trial:
+            compare_both_phases(trial, trial.on.mlp(), "layer.mlp", tokens, seed, read_sum)
+
+    @strategies.examples(10)
+    @given(data=st.data(), seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
+    def test_embedding_and_head(self, tt_mesh: Mesh, data: st.DataObject, seed: int, users: int, tokens: int) -> None:
+        with self.trial(data.draw(self.configs(most_weights=LIGHT)), seed, tt_mesh, users, LONGEST) as trial:
+            plan, table, vocab = trial.on.plan, trial.hf.get_input_embeddings(), trial.on.plan.spec.vocab_size
+            embedding = trial.on.embedding()
+            prompt = strategies.random_tokens(vocab, plan.padded_length(0, tokens), seed)
+            got = embedding.prefill(integers(tt_mesh, prompt[None], ttnn.uint32))
+            assert torch.equal(read_rows(got, len(prompt)), table(prompt))
+            step = strategies.random_tokens(vocab, plan.users, seed + 1)
+            got = embedding.decode(integers(tt_mesh, step[None], ttnn.uint32))
+            assert torch.equal(read_rows(got, len(step)), table(step))
+            x = activations(users, plan.spec.hidden_size, seed)
+            got = trial.on.lm_head().decode(put_decode(plan, x))
+            assert_pcc(read_logits(got, users, vocab), trial.hf.get_output_embeddings()(x), BLOCK_PCC)
+
+    @strategies.examples(10)
+    @given(data=st.data(), batch=strategies.batches(longest=LONGEST), seed=strategies.SEEDS)
+    def test_attention(self, tt_mesh: Mesh, data: st.DataObject, batch: Batch, seed: int) -> None:
+        with self.trial(data.draw(self.configs()), seed, tt_mesh, len(batch.tokens), LONGEST) as trial:
+            compare_with_cache(trial, trial.on.attention(), "layer.attention", batch, seed, read_sum, BLOCK_PCC)
+
+    @strategies.examples(10)
+    @given(data=st.data(), batch=strategies.batches(longest=LONGEST), seed=strategies.SEEDS)
+    def test_decoder_layer(self, tt_mesh: Mesh, data: st.DataObject, batch: Batch, seed: int) -> None:
+        with self.trial(data.draw(self.configs()), seed, tt_mesh, len(batch.tokens), LONGEST) as trial:
+            compare_with_cache(trial, trial.on.layer(), "layer", batch, seed, read_rows, LAYER_PCC)
+
+
+def compare_both_phases(trial: Trial, block: Any, slot: str, tokens: int, seed: int, read: Read) -> None:
+    """Compare a block that treats every token alone, in prefill and in decode.
+
+    :param tokens: of the prompt; decode runs with all users of the plan.
+    """
+    plan, path = trial.on.plan, trial.paths[slot]
+    for rows, put, run, start in (
+        (tokens, put_prefill, block.prefill, seed),
+        (plan.max_batch_size, put_decode, block.decode, seed + 1),
+    ):
+        x = activations(rows, plan.spec.hidden_size, start)
+        assert_pcc(read(run(put(plan, x)), rows), Sequence(trial.hf).through(path, x), BLOCK_PCC)
+
+
+def compare_with_cache(
+    trial: Trial, block: Any, slot: str, batch: Batch, seed: int, read: Read, at_least: float
+) -> None:
+    """Prefill every slot, then decode all of them together, each at its own position; compare the cache too."""
+    plan, hf, path = trial.on.plan, trial.hf, trial.paths[slot]
+    width = plan.spec.hidden_size
+    table = strategies.page_table(batch, pages=plan.pages, blocks=plan.num_blocks, seed=seed)
+    rope, caches = Rope(plan), getattr(block, "attention", block).caches
+    wanted = {user: Sequence(hf) for user in batch.slots}
+    for user in batch.slots:
+        tokens = batch.tokens[user]
+        x = activations(tokens, width, seed + user)
+        got = block.prefill(put_prefill(plan, x), trial.on.chunk(rope, table[user], tokens))
+        assert_pcc(read(got, tokens), wanted[user].through(path, x), at_least)
+    compare_caches(HostCache(plan, caches), table, batch, wanted)
+    positions = torch.tensor([tokens or -1 for tokens in batch.tokens], dtype=torch.int32)
+    x = activations(len(batch.tokens), width, seed - 1)
+    got = read(block.decode(put_decode(plan, x), trial.on.step(rope, table, positions)), len(batch.tokens))
+    for user in batch.slots:
+        assert_pcc(got[user, None], wanted[user].through(path, x[user, None]), at_least)
+    grown = strategies.Batch(tokens=tuple(tokens and tokens + 1 for tokens in batch.tokens))
+    compare_caches(HostCache(plan, caches), table, grown, wanted)
+
+
+def compare_caches(cache: HostCache, table: torch.Tensor, batch: Batch, wanted: dict[int, Sequence]) -> None:
+    """Compare the keys and values of every user; Hugging Face may keep only the last, and may repeat heads."""
+    for user, sequence in wanted.items():
+        for got, kept in zip(cache.of(table[user], batch.tokens[user]), sequence.kept(), strict=True):
+            assert_pcc(got[:, got.shape[1] - kept.shape[1] :], kept[:: len(kept) // len(got)], CACHE_PCC)

@@ -1,0 +1,122 @@
+"""A family's side of the contract: it takes every weight once, and overlooks no config key."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttfamily.core.blocks import Blocks
+from ttfamily.core.checkpoint import Checkpoint
+from ttfamily.core.hf_keys import INERT
+from ttfamily.core.transformer import Transformer
+from ttfamily.core.weights import EMBEDDING, Weights
+from ttfamily.errors import ConfigError
+from ttfamily.testing import strategies
+from ttfamily.testing.blocks import plan_of
+from ttfamily.testing.configs import declared_keys
+from ttfamily.testing.conformance.subject import Subject
+from ttfamily.testing.models import config_class_of, make_model, save_checkpoint
+from ttfamily.testing.reference import Sequence
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from ttfamily.core.mesh import Mesh
+
+SMALL = 2**18
+PROMPT = 40
+DERIVED = {"layer_types"}  # transformers makes it from other keys
+
+
+class Counted(Checkpoint):
+    """A checkpoint that counts how often each tensor is read."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.reads: Counter[str] = Counter()
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Read one tensor."""
+        self.reads[name] += 1
+        return super().tensor(name)
+
+
+class ContractTests(Subject):
+    """Weights and config keys."""
+
+    def test_transformers_has_the_architecture(self) -> None:
+        for architecture in self.family.architectures:
+            config_class_of(architecture)
+
+    @strategies.examples(10)
+    @given(data=st.data(), seed=strategies.SEEDS)
+    def test_every_weight_is_used_exactly_once(self, tt_mesh: Mesh, data: st.DataObject, seed: int) -> None:
+        config = data.draw(self.configs(layers=2, most_weights=SMALL))
+        spec = self.spec_of(config)
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = Counted.open(save_checkpoint(make_model(config, seed), Path(folder)), tt_mesh.host_device)
+            weights = Weights(checkpoint, self.family, spec)
+            blocks = Blocks.of(spec, self.family.blocks)
+            Transformer(plan_of(spec, tt_mesh, max_seq_len=128), weights, blocks, lambda _done, _total: None)
+            weights.finish()
+        expected = dict.fromkeys(checkpoint.names, 1)
+        if spec.tie_word_embeddings:  # read once more, as the head
+            expected[f"{self.family.rules(spec)[EMBEDDING].modules[0]}.weight"] = 2
+        reads = {name: checkpoint.reads[name] for name in checkpoint.names}
+        assert reads == expected
+
+    @strategies.examples(10)
+    @given(data=st.data(), seed=strategies.SEEDS)
+    def test_every_config_key_that_matters_is_read_or_refused(self, data: st.DataObject, seed: int) -> None:
+        config = data.draw(self.configs(most_weights=SMALL))
+        spec = self.spec_of(config)
+        overlooked = []
+        for key in sorted(declared_keys(type(config)) - INERT - DERIVED):
+            other = changed(config, key)
+            try:
+                if other is None or self.spec_of(other) != spec:
+                    continue
+            except ConfigError:
+                continue
+            if differ(config, other, seed):
+                overlooked.append(f"{key} (here {getattr(config, key)!r} and {getattr(other, key)!r})")
+        assert not overlooked, (
+            f"these keys change what transformers computes and not the spec: {', '.join(overlooked)}; "
+            f"read them in {self.family.spec.__module__}.{self.family.spec.__qualname__}, or refuse them there"
+        )
+
+
+def changed(config: PretrainedConfig, key: str) -> PretrainedConfig | None:
+    """Return the config with another value for a key, or None where transformers takes none."""
+    value = getattr(config, key, None)
+    if isinstance(value, bool):
+        other: Any = not value
+    elif isinstance(value, (int, float)):
+        other = value * 2
+    elif value is None:
+        other = 1
+    else:
+        return None
+    try:
+        return type(config)(**{**config.to_dict(), key: other})
+    # Whatever its checks raise: a config that transformers refuses is none.
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def differ(config: PretrainedConfig, other: PretrainedConfig, seed: int) -> bool:
+    """Whether transformers computes something else, with the same weights where they have the same shapes."""
+    prompt = strategies.random_tokens(config.vocab_size, PROMPT, seed)
+    one, two = make_model(config, seed), make_model(other, seed)
+    if {n: p.shape for n, p in one.named_parameters()} != {n: p.shape for n, p in two.named_parameters()}:
+        return True
+    try:
+        return not torch.equal(Sequence(one).logits(prompt), Sequence(two).logits(prompt))
+    except RuntimeError:  # shapes that do not fit: nobody has such a model
+        return False

@@ -1,0 +1,223 @@
+"""What must not change a model's numbers does not change one bit of them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttfamily import model as model_module
+from ttfamily.core.kv_cache import SPARE
+from ttfamily.core.placement import integers, read_cut
+from ttfamily.core.plan import BLOCK_SIZE
+from ttfamily.testing.blocks import POISON
+from ttfamily.testing.caches import HostCache, cache_tensors, read_caches, write_cache
+from ttfamily.testing.configs import MODEL_LENGTHS
+from ttfamily.testing.conformance.subject import Subject
+from ttfamily.testing.models import make_model
+from ttfamily.testing.pcc import assert_pcc
+from ttfamily.testing.strategies import SEEDS, examples, lengths, random_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import ttnn
+
+    from ttfamily.core.mesh import Mesh
+    from ttfamily.model import Model
+
+SLOTS, LONGEST, STEPS = 6, 192, 4
+SMALL = 2**19  # weights of a layer
+PROMPTS = st.lists(lengths(LONGEST - STEPS), min_size=1, max_size=SLOTS)
+Prompts = dict[int, torch.Tensor]
+
+
+class InvariantTests(Subject):
+    """Small models with :data:`SLOTS` slots."""
+
+    @contextmanager
+    def small(self, mesh: Mesh, data: st.DataObject, seed: int) -> Iterator[Model]:
+        """Draw a model and load it."""
+        config = data.draw(self.configs(layers=2, most_weights=SMALL, trained=st.sampled_from(MODEL_LENGTHS)))
+        hf = make_model(config, seed)
+        with self.loaded(hf, mesh, max_batch_size=SLOTS, max_seq_len=LONGEST) as model:
+            yield model
+
+    @examples(5)
+    @given(data=st.data(), counts=PROMPTS, order=st.permutations(range(SLOTS)), seed=SEEDS)
+    def test_a_permutation_of_the_slots_permutes_the_output(
+        self, tt_mesh: Mesh, data: st.DataObject, counts: list[int], order: list[int], seed: int
+    ) -> None:
+        with self.small(tt_mesh, data, seed) as model:
+            prompts = prompts_of(model, counts, seed)
+            straight = run(model, prompts, seed)
+            permuted = run(model, {order[slot]: prompt for slot, prompt in prompts.items()}, seed)
+            assert all(same(permuted[order[slot]], straight[slot]) for slot in prompts)
+
+    @examples(5)
+    @given(data=st.data(), counts=PROMPTS, seed=SEEDS)
+    def test_a_user_alone_gets_what_it_gets_beside_others(
+        self, tt_mesh: Mesh, data: st.DataObject, counts: list[int], seed: int
+    ) -> None:
+        with self.small(tt_mesh, data, seed) as model:
+            prompts = prompts_of(model, counts, seed)
+            together = run(model, prompts, seed)
+            for slot, prompt in prompts.items():
+                assert same(run(model, {slot: prompt}, seed)[slot], together[slot])
+
+    @examples(5)
+    @given(data=st.data(), counts=PROMPTS, seed=SEEDS)
+    def test_poisoned_padding_changes_nothing(
+        self, tt_mesh: Mesh, data: st.DataObject, counts: list[int], seed: int
+    ) -> None:
+        with self.small(tt_mesh, data, seed) as model:
+            prompts = prompts_of(model, counts, seed)
+            clean = run(model, prompts, seed)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(model_module, "integers", random_padding(model, prompts, seed))
+                patch.setattr(model._graph, "run", poison_before(model, model._graph.run))  # noqa: SLF001
+                poisoned = run(model, prompts, seed)
+            assert all(same(poisoned[slot], clean[slot]) for slot in prompts)
+
+    @examples(5)
+    @given(data=st.data(), count=lengths(LONGEST), seed=SEEDS)
+    def test_a_prefill_writes_to_its_own_pages_only(
+        self, tt_mesh: Mesh, data: st.DataObject, count: int, seed: int
+    ) -> None:
+        with self.small(tt_mesh, data, seed) as model:
+            model.prefill(random_tokens(model.spec.vocab_size, 50, seed), 1)
+            before = read_caches(model)
+            model.prefill(random_tokens(model.spec.vocab_size, count, seed), 0)
+            mine = pages_of(model, 0)[: -(-count // BLOCK_SIZE)].tolist()
+            others = [block for block in range(model.plan.num_blocks) if block not in mine]
+            for values, old in zip(read_caches(model), before, strict=True):
+                assert torch.equal(values[others], old[others])
+                assert not torch.equal(values[mine], old[mine])
+
+    @examples(5)
+    @given(data=st.data(), count=lengths(70), seed=SEEDS)
+    def test_prefill_equals_as_many_decode_steps(
+        self, tt_mesh: Mesh, data: st.DataObject, count: int, seed: int
+    ) -> None:
+        with self.small(tt_mesh, data, seed) as model:
+            prompt = random_tokens(model.spec.vocab_size, count, seed)
+            for position in range(count):
+                stepped = step(model, {3: (int(prompt[position]), position)})[3]
+            assert_pcc(stepped, model.prefill(prompt, 5), 0.999)
+            for layer in model.transformer.layers:
+                cache = HostCache(model.plan, layer.attention.caches)
+                pairs = zip(*(cache.of(pages_of(model, slot), count) for slot in (3, 5)), strict=True)
+                for one, other in pairs:
+                    assert_pcc(one, other, 0.999)
+
+    @examples(5)
+    @given(data=st.data(), first=lengths(LONGEST - STEPS), second=lengths(LONGEST - STEPS), seed=SEEDS)
+    def test_a_refilled_slot_forgets_what_it_held(
+        self, tt_mesh: Mesh, data: st.DataObject, first: int, second: int, seed: int
+    ) -> None:
+        with self.small(tt_mesh, data, seed) as model:
+            vocab = model.spec.vocab_size
+            fresh = run(model, {2: random_tokens(vocab, second, seed)}, seed)
+            run(model, {2: random_tokens(vocab, first, seed + 1), 4: random_tokens(vocab, first, seed + 2)}, seed)
+            again = run(model, {2: random_tokens(vocab, second, seed)}, seed)
+            assert same(again[2], fresh[2])
+
+    @examples(5)
+    @given(data=st.data(), counts=st.tuples(lengths(LONGEST - STEPS), lengths(LONGEST - STEPS)), seed=SEEDS)
+    def test_a_trace_equals_eager(
+        self, tt_mesh: Mesh, data: st.DataObject, counts: tuple[int, int], seed: int
+    ) -> None:
+        with self.small(tt_mesh, data, seed) as model:
+            vocab, users = model.spec.vocab_size, dict(zip((1, 4), counts, strict=True))
+            for slot, count in users.items():
+                model.prefill(random_tokens(vocab, count, seed + slot), slot)
+            tokens = {slot: (slot, count) for slot, count in users.items()}
+            traced = [step(model, tokens) for _ in range(3)]  # the very first of a model is eager
+            graph = model._graph  # noqa: SLF001
+            eager = model.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
+            for slot in users:
+                assert same(read_cut(eager, 3)[0, 0, slot, :vocab].float(), traced[0][slot])
+                assert all(same(again[slot], traced[0][slot]) for again in traced)
+
+
+def prompts_of(model: Model, counts: list[int], seed: int) -> Prompts:
+    """One prompt for each count, in the first slots."""
+    return {slot: random_tokens(model.spec.vocab_size, count, seed + slot) for slot, count in enumerate(counts)}
+
+
+def run(model: Model, prompts: Prompts, seed: int) -> Prompts:
+    """Prefill slots and decode them all; returns logits ``[1 + STEPS, vocab_size]`` for every slot.
+
+    A slot's tokens depend on its prompt and the seed, never on the slot.
+    """
+    vocab = model.spec.vocab_size
+    for slot in range(SLOTS):
+        model.release(slot)
+    logits = {slot: [model.prefill(prompt, slot)] for slot, prompt in prompts.items()}
+    tokens = {slot: random_tokens(vocab, STEPS, seed + len(prompt)) for slot, prompt in prompts.items()}
+    for i in range(STEPS):
+        out = step(model, {slot: (int(tokens[slot][i]), len(prompt) + i) for slot, prompt in prompts.items()})
+        for slot in prompts:
+            logits[slot].append(out[slot])
+    return {slot: torch.stack(rows) for slot, rows in logits.items()}
+
+
+def step(model: Model, users: Mapping[int, tuple[int, int]]) -> torch.Tensor:
+    """Decode one token for each of these slots: slot -> (token, position); the rest are empty."""
+    tokens, positions = torch.zeros(SLOTS, dtype=torch.int32), torch.full((SLOTS,), -1, dtype=torch.int32)
+    for slot, (token, position) in users.items():
+        tokens[slot], positions[slot] = token, position
+    return model.decode(tokens, positions)
+
+
+def pages_of(model: Model, slot: int) -> torch.Tensor:
+    """Return the slot's row of the page table."""
+    row: torch.Tensor = model._pages.table[slot]  # noqa: SLF001
+    return row
+
+
+def same(got: torch.Tensor, want: torch.Tensor) -> bool:
+    """Whether two tensors are equal, bit for bit, and finite."""
+    return torch.equal(got, want) and bool(got.isfinite().all())
+
+
+def random_padding(model: Model, prompts: Prompts, seed: int) -> Any:
+    """Stand in for ``integers``: the ids behind the end of a prompt are random instead of 0."""
+    import ttnn
+
+    def put(mesh: Mesh, tensor: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:
+        for prompt in prompts.values() if dtype == ttnn.uint32 else ():
+            ids, rest = tensor[0, : len(prompt)], tensor[0, len(prompt) :]
+            if torch.equal(ids, prompt) and not rest.any():
+                padding = random_tokens(model.spec.vocab_size, len(rest), seed).to(ids.dtype)
+                tensor = torch.cat([ids, padding])[None]
+        return integers(mesh, tensor, dtype)
+
+    return put
+
+
+def poison_before(model: Model, real: Any) -> Any:
+    """Before every step: NaN in all blocks that nobody owns, 1e4 in the rows that their owner has not written yet.
+
+    The spare block stays finite: flash decode reads it and masks what it read by an addition.
+    """
+
+    def poisoned_step(tokens: torch.Tensor, positions: torch.Tensor, table: torch.Tensor | None) -> Any:
+        written = torch.zeros(model.plan.num_blocks, 1, BLOCK_SIZE, 1, dtype=torch.bool)
+        owned = torch.zeros(model.plan.num_blocks, 1, 1, 1, dtype=torch.bool)
+        for slot in (positions >= 0).nonzero().flatten().tolist():
+            count = int(positions[slot])
+            blocks = pages_of(model, slot)[: count // BLOCK_SIZE + 1].long()
+            rows = torch.arange(len(blocks) * BLOCK_SIZE).unflatten(0, (-1, BLOCK_SIZE)) < count
+            written[blocks], owned[blocks] = rows[:, None, :, None], True
+        owned[SPARE] = True
+        fill = torch.where(owned, POISON, float("nan"))
+        for tensor, values in zip(cache_tensors(model), read_caches(model), strict=True):
+            write_cache(model, tensor, torch.where(written, values, fill.to(values.dtype)))
+        return real(tokens, positions, table)
+
+    return poisoned_step

@@ -1,0 +1,109 @@
+"""Whole models, loaded as a user loads them, against Hugging Face in float32, and between meshes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttfamily.core.mesh import open_mesh
+from ttfamily.testing import strategies
+from ttfamily.testing.configs import MODEL_LENGTHS
+from ttfamily.testing.conformance.subject import Subject
+from ttfamily.testing.models import make_model
+from ttfamily.testing.pcc import assert_pcc
+from ttfamily.testing.reference import Sequence
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from ttfamily.core.mesh import Mesh
+    from ttfamily.model import Model
+    from ttfamily.testing.strategies import Batch
+
+MODEL_PCC, SAME_PCC = 0.99, 0.9999
+STEPS = 32
+LONGEST = 512
+LIGHT = 2**21  # weights of a layer
+BATCHES = strategies.batches(users=5, longest=LONGEST, different=2)
+
+
+class LogitTests(Subject):
+    """Prefill and teacher-forced decode of several users."""
+
+    @classmethod
+    def models(cls) -> SearchStrategy[PretrainedConfig]:
+        """Draw a config of two layers, trained on what load() takes prompts of, even with dynamic scaling."""
+        return cls.configs(layers=2, most_weights=LIGHT, trained=st.sampled_from(MODEL_LENGTHS))
+
+    @strategies.examples(10)
+    @given(data=st.data(), batch=BATCHES, seed=strategies.SEEDS)
+    def test_logits_of_prefill_and_32_decode_steps(
+        self, tt_mesh: Mesh, data: st.DataObject, batch: Batch, seed: int
+    ) -> None:
+        hf = make_model(data.draw(self.models()), seed)
+        with self.loaded(hf, tt_mesh, max_batch_size=len(batch.tokens), max_seq_len=LONGEST + STEPS) as model:
+            compare(run(model, batch, seed, STEPS), expect(hf, batch, seed, STEPS), MODEL_PCC)
+
+    @strategies.examples(5)
+    @given(data=st.data(), batch=BATCHES, seed=strategies.SEEDS)
+    def test_meshes_agree(
+        self, tt_mesh_names: tuple[str, ...], tt_device: str, data: st.DataObject, batch: Batch, seed: int
+    ) -> None:
+        if len(tt_mesh_names) == 1:
+            pytest.skip("only one mesh was asked for: --tt-mesh n150,n300 compares two")
+        hf = make_model(data.draw(self.models()), seed)
+        logits = []
+        for name in tt_mesh_names:
+            mesh = open_mesh(name, tt_device)
+            try:
+                with self.loaded(hf, mesh, max_batch_size=len(batch.tokens), max_seq_len=LONGEST + STEPS) as model:
+                    logits.append(run(model, batch, seed, 4))
+            finally:
+                mesh.close()
+        for other in logits[1:]:
+            compare(other, logits[0], SAME_PCC)
+
+
+def run(model: Model, batch: Batch, seed: int, steps: int) -> torch.Tensor:
+    """Prefill a batch and decode it; returns logits ``[1 + steps, busy slots, vocab_size]``."""
+    vocab = model.spec.vocab_size
+    logits = [torch.stack([model.prefill(prompt_of(batch, slot, vocab, seed), slot) for slot in batch.slots])]
+    tokens, held = forced(batch, vocab, steps, seed), torch.tensor(batch.tokens)
+    for step in range(steps):
+        positions = torch.where(held > 0, held + step, -1)
+        logits.append(model.decode(tokens[:, step], positions)[batch.slots])
+    return torch.stack(logits)
+
+
+def expect(hf: PreTrainedModel, batch: Batch, seed: int, steps: int) -> torch.Tensor:
+    """Return what Hugging Face has for the same tokens, one user at a time."""
+    vocab = hf.config.vocab_size
+    tokens = forced(batch, vocab, steps, seed)
+    wanted = []
+    for slot in batch.slots:
+        sequence = Sequence(hf)
+        parts = (prompt_of(batch, slot, vocab, seed), *tokens[slot].split(1))
+        wanted.append(torch.stack([sequence.logits(part) for part in parts]))
+    return torch.stack(wanted, 1)
+
+
+def prompt_of(batch: Batch, slot: int, vocab_size: int, seed: int) -> torch.Tensor:
+    """``[n]`` token ids."""
+    return strategies.random_tokens(vocab_size, batch.tokens[slot], seed + slot)
+
+
+def forced(batch: Batch, vocab_size: int, steps: int, seed: int) -> torch.Tensor:
+    """Return the tokens that follow, whatever the model says, ``[slots, steps]``."""
+    return strategies.random_tokens(vocab_size, len(batch.tokens) * steps, seed - 1).reshape(-1, steps)
+
+
+def compare(got: torch.Tensor, want: torch.Tensor, at_least: float) -> None:
+    """Compare the logits of every user and every step on their own."""
+    assert got.shape == want.shape
+    for one, other in zip(got.flatten(0, 1), want.flatten(0, 1), strict=True):
+        assert_pcc(one, other, at_least)

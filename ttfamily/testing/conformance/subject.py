@@ -1,0 +1,103 @@
+"""What a conformance class is about: the family, the configs to draw for it, and where Hugging Face has what."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from ttfamily.core.hf_config import HfConfig
+from ttfamily.testing.blocks import Bench
+from ttfamily.testing.configs import MOST_WEIGHTS, decoder_configs
+from ttfamily.testing.models import config_class_of, loaded, make_model, save_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from hypothesis.strategies import SearchStrategy
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from ttfamily.core.mesh import Mesh
+    from ttfamily.core.spec import ModelSpec
+    from ttfamily.family import Family
+    from ttfamily.model import Model
+
+log = logging.getLogger(__name__)
+
+LAYER = ".{layer}"
+
+
+@attrs.frozen(kw_only=True)
+class Trial:
+    """A Hugging Face model and the bench that has its blocks.
+
+    :param paths: slot -> where the model has it, for ``layer`` and the blocks in it.
+    """
+
+    hf: PreTrainedModel
+    on: Bench
+    paths: Mapping[str, str]
+
+
+class Subject:
+    """The base of the kit's classes; :class:`~ttfamily.testing.Conformance` documents what a subclass sets."""
+
+    family: ClassVar[Family]
+    keys: ClassVar[Mapping[str, Any]] = {}
+    config_class: ClassVar[type[PretrainedConfig] | None] = None
+    modules: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def configs(
+        cls, *, layers: int = 1, most_weights: int = MOST_WEIGHTS, trained: SearchStrategy[int] | None = None
+    ) -> SearchStrategy[PretrainedConfig]:
+        """Return what to draw configs from.
+
+        :param layers: decoder layers.
+        :param most_weights: elements in one layer; limits which sizes are large together.
+        :param trained: ``max_position_embeddings`` of a config with dynamic rope scaling; short ones if None.
+        """
+        kind = cls.config_class or config_class_of(cls.family.architectures[0])
+        return decoder_configs(kind, layers=layers, most_weights=most_weights, trained=trained, **cls.keys)
+
+    @classmethod
+    def spec_of(cls, config: PretrainedConfig) -> ModelSpec:
+        """Read a config as a load would."""
+        read = HfConfig.of({**config.to_dict(), "architectures": list(cls.family.architectures[:1])})
+        spec = cls.family.spec(read)
+        read.finish()
+        return spec
+
+    @classmethod
+    def paths(cls, spec: ModelSpec) -> dict[str, str]:
+        """Return where transformers' model has the first layer's blocks: beside the weights that they read."""
+        rules = cls.family.rules(spec)
+        where = {
+            slot: rules[weight].modules[0].rpartition(".")[0]
+            for slot, weight in (("layer.attention", "layer.attention.out"), ("layer.mlp", "layer.mlp.down"))
+            if weight in rules
+        }
+        where["layer.attention_norm"] = rules["layer.attention_norm"].modules[0]
+        where["layer"] = where["layer.attention_norm"].partition(LAYER)[0] + LAYER
+        return {slot: path.format(layer=0) for slot, path in {**where, **cls.modules}.items()}
+
+    @contextmanager
+    def trial(self, config: PretrainedConfig, seed: int, mesh: Mesh, users: int, longest: int) -> Iterator[Trial]:
+        """Make a model and lay its blocks out on the mesh, for prompts of up to ``longest`` tokens."""
+        log.debug("example", extra={"example": True})
+        hf = make_model(config, seed)
+        with tempfile.TemporaryDirectory() as folder:
+            save_checkpoint(hf, Path(folder))
+            on = Bench(Path(folder), mesh, self.family, max_batch_size=users, max_seq_len=longest + 32)
+            yield Trial(hf=hf, on=on, paths=self.paths(on.plan.spec))
+
+    @contextmanager
+    def loaded(self, hf: PreTrainedModel, mesh: Mesh, **options: Any) -> Iterator[Model]:
+        """Save a model and load it as a user would."""
+        log.debug("example", extra={"example": True})
+        with loaded(hf, mesh, family=self.family, **options) as model:
+            yield model

@@ -1,0 +1,177 @@
+"""The pytest plugin: which meshes to test on, the open mesh as a fixture, and the worst correlations at the end.
+
+Every pytest run of an environment with ttfamily loads this module, so it imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ttfamily.core.mesh import Mesh
+
+DEFAULT_MESHES = "n150,n300"
+PROFILE_EXAMPLES = {"quick": 10, "thorough": 500}
+LOGGER = "ttfamily.testing"
+RESULTS = pytest.StashKey["Results"]()
+
+
+@attrs.define
+class Tally:
+    """What one test class has compared.
+
+    :ivar examples: models made.
+    :ivar comparisons: correlations asserted.
+    :ivar worst: the lowest of them, and the test that had it.
+    """
+
+    examples: int = 0
+    comparisons: int = 0
+    worst: float = 1.0
+    where: str = ""
+
+
+class Results(logging.Handler):
+    """Keeps the tally of every test class that compares something."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.tallies: dict[str, Tally] = defaultdict(Tally)
+        self.group = self.test = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a comparison or an example."""
+        found: float | None = getattr(record, "pcc", None)
+        tally = self.tallies[self.group]
+        if found is None:
+            tally.examples += int(getattr(record, "example", False))
+            return
+        tally.comparisons += 1
+        if not found >= tally.worst:  # NaN is worse than any number
+            tally.worst, tally.where = found, self.test
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --tt-mesh and --tt-device."""
+    group = parser.getgroup("ttfamily", "Tenstorrent meshes")
+    group.addoption(
+        "--tt-mesh",
+        default=DEFAULT_MESHES,
+        metavar="NAMES",
+        help="Meshes to run tests with the tt_mesh fixture on, with commas between them (default: %(default)s).",
+    )
+    group.addoption(
+        "--tt-device",
+        default="simulated",
+        choices=("simulated", "hardware", "auto"),
+        help="What these meshes are opened on (default: %(default)s).",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers, and the hypothesis profile that was asked for if it is one of ours."""
+    pytest.register_assert_rewrite("ttfamily.testing.conformance")
+    config.addinivalue_line("markers", "tt_simulated: looks into the simulator, so it is skipped on hardware")
+    config.addinivalue_line("markers", "tt_meshes(*names): runs on these meshes only, if --tt-mesh asks for them")
+    profile = config.getoption("--hypothesis-profile", None)
+    if profile in PROFILE_EXAMPLES:
+        from hypothesis import HealthCheck, settings
+
+        settings.register_profile(
+            profile,
+            max_examples=PROFILE_EXAMPLES[profile],
+            deadline=None,  # it would measure the machine
+            print_blob=True,
+            suppress_health_check=(HealthCheck.too_slow,),
+        )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Listen to what the comparisons report."""
+    results = session.config.stash[RESULTS] = Results()
+    logger = logging.getLogger(LOGGER)
+    logger.addHandler(results)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False  # thousands of lines, of which the failure's message says what matters
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop listening."""
+    logging.getLogger(LOGGER).removeHandler(session.config.stash[RESULTS])
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note whose comparisons follow; skip what the device or the mesh rules out."""
+    results = item.config.stash[RESULTS]
+    group = getattr(item, "cls", None)
+    results.group = group.__name__ if group else item.nodeid.partition("::")[0]
+    results.test = item.name
+    if item.get_closest_marker("tt_simulated") and item.config.getoption("--tt-device") != "simulated":
+        pytest.skip("looks into the simulator: run it without --tt-device")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Show how much each conformance class compared, and the lowest correlation."""
+    tallies = {group: tally for group, tally in config.stash[RESULTS].tallies.items() if tally.examples}
+    if not tallies:
+        return
+    terminalreporter.section("conformance")
+    width = max(map(len, tallies))
+    for group, tally in sorted(tallies.items()):
+        counts = f"{tally.examples:5} models  {tally.comparisons:6} comparisons"
+        worst = f"worst PCC {tally.worst:.6f} in {tally.where}" if tally.comparisons else "nothing compared"
+        terminalreporter.line(f"{group:<{width}}  {counts}  {worst}")
+
+
+def _names(config: pytest.Config) -> tuple[str, ...]:
+    return tuple(name.strip() for name in config.getoption("--tt-mesh").split(",") if name.strip())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes ``tt_mesh`` once on every mesh asked for."""
+    if "tt_mesh" not in metafunc.fixturenames:
+        return
+    names = _names(metafunc.config)
+    for marker in metafunc.definition.iter_markers("tt_meshes"):
+        names = tuple(name for name in names if name in marker.args)
+    metafunc.parametrize("tt_mesh", names, indirect=True, scope="session")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tests that take no open mesh first: one that opens its own finds none open then."""
+    items.sort(key=lambda item: "tt_mesh" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def tt_device(pytestconfig: pytest.Config) -> str:
+    """What ``--tt-device`` says."""
+    device: str = pytestconfig.getoption("--tt-device")
+    return device
+
+
+@pytest.fixture(scope="session")
+def tt_mesh_names(pytestconfig: pytest.Config) -> tuple[str, ...]:
+    """The names of ``--tt-mesh``, for a test that opens them itself."""
+    return _names(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def tt_mesh(request: pytest.FixtureRequest, tt_device: str) -> Iterator[Mesh]:
+    """An open mesh; a test that takes it runs once on each of ``--tt-mesh``.
+
+    pytest groups tests by its name, so a process has one open at a time.
+    """
+    from ttfamily.core.mesh import open_mesh
+
+    opened = open_mesh(request.param, tt_device)
+    yield opened
+    opened.close()

@@ -1,0 +1,70 @@
+"""One sequence in Hugging Face, in float32: whole models, and single modules of them in their place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import DynamicCache
+
+from ttfamily.testing.models import computed_modules, fresh
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# n tokens, D hidden_size
+
+
+class Sequence:
+    """One user's sequence, with a cache of its own.
+
+    A single module is compared where it stands: the whole model runs, so that masks, rotary embeddings and
+    cache are Hugging Face's own, and the module is given the input of the comparison instead of its own.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.cache = DynamicCache(config=model.config)
+        self._computed = {path: fresh(model, path) for path in computed_modules(model)}
+
+    def logits(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Append ``[n]`` tokens; returns the last one's logits, ``[vocab_size]``."""
+        logits: torch.Tensor = self._run(input_ids=tokens.long()[None]).logits[0, -1]
+        return logits
+
+    def through(self, path: str, x: torch.Tensor) -> torch.Tensor:
+        """Append ``[n, D]`` to the module at ``path``, an attention block or a layer; the output has the same shape.
+
+        :param path: in the model, ``model.layers.0.self_attn``.
+        """
+        outputs: list[torch.Tensor] = []
+
+        def enter(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+            return ((x[None], *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": x[None]})
+
+        def leave(_module: Any, _args: Any, output: Any) -> None:
+            # A copy: the model may go on with it in place, as Falcon does with what its MLP makes.
+            outputs.append((output[0] if isinstance(output, tuple) else output).clone())
+
+        module = self.model.get_submodule(path)
+        hooks = [module.register_forward_pre_hook(enter, with_kwargs=True), module.register_forward_hook(leave)]
+        try:
+            self._run(inputs_embeds=x[None])
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return outputs[0].reshape(x.shape)
+
+    def kept(self, layer: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the keys and values of a layer, each ``[key/value heads, tokens, head_dim]``.
+
+        With a sliding window they are those of the last tokens only.
+        """
+        kept = self.cache.layers[layer]
+        return kept.keys[0], kept.values[0]
+
+    def _run(self, **inputs: torch.Tensor) -> Any:
+        for path, module in self._computed.items():
+            self.model.set_submodule(path, module)
+        with torch.no_grad():
+            return self.model(**inputs, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
