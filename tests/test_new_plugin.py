@@ -23,12 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FILES = {".gitignore", "README.md", "pyproject.toml", "src/tt_dream/__init__.py", "tests/test_conformance.py"}
-# Until ttfamily.testing has the kit, a stand-in: the gap tests are what is run here.
-PYTEST = (
-    "import sys, pytest, ttfamily.testing as t\n"
-    "t.Conformance = getattr(t, 'Conformance', type('Conformance', (), {}))\n"
-    "sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-k', 'not TestDream', *sys.argv[1:]]))"
-)
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--tt-mesh=n150", "--hypothesis-profile=quick")
+# Another folder's sources before those that are installed.
+PREPENDED = "import sys, pytest; sys.path.insert(0, {source!r}); sys.exit(pytest.main({options!r}))"
 
 
 def write(folder: Path, name: str = "tt-dream", architecture: str | None = None, parent: str = "llama") -> str:
@@ -69,9 +66,10 @@ def test_every_gap_fails_with_its_file_and_line_and_passes_once_filled(
 ) -> None:
     folder, run = skeleton
     family, tests = folder / "src/tt_dream/__init__.py", folder / "tests/test_conformance.py"
-    failed = run("-c", PYTEST)
-    assert "3 failed" in failed
-    assert "passed" not in failed
+    failed = run(*PYTEST)
+    reasons = re.findall(r"^E +(?:ttfamily\.\w+\.)?(\w+): (.*)", failed, re.MULTILINE)
+    assert reasons
+    assert all(kind == "NotFilledIn" or "has no DreamForCausalLM" in reason for kind, reason in reasons)
     # From the end of a file, so that the lines of the other gaps stay what they were.
     for file, what, filling in (
         (tests, "the class name", '"DreamForCausalLM"'),
@@ -83,7 +81,19 @@ def test_every_gap_fails_with_its_file_and_line_and_passes_once_filled(
         line = gap.string[: gap.start()].count("\n") + 1
         assert f"NotFilledIn: {file.relative_to(folder)}:{line}: got a gap; expected {what}" in failed
         file.write_text(gap.string.replace(gap.group(), filling))
-    assert "3 passed" in run("-c", PYTEST)
+    passed = run(*PYTEST, "-k", "filled_in")
+    assert "3 passed" in passed
+
+
+def test_a_skeleton_that_is_filled_in_conforms(tmp_path: Path, skeleton: tuple[Path, Callable[..., str]]) -> None:
+    _, run = skeleton
+    other = tmp_path / "tt-dream"
+    write(other, architecture="LlamaForCausalLM")
+    family = other / "src/tt_dream/__init__.py"
+    family.write_text(re.sub(r"fill_in\(\n(.*\n)+? *\)", "_ = None", family.read_text()))
+    report = run("-c", PREPENDED.format(source=str(other / "src"), options=[*PYTEST[2:], str(other)]))
+    assert re.search(r"\d+ passed", report)
+    assert "FAILED" not in report.replace("test_the_architecture_is_filled_in_and_found", "")
 
 
 def test_with_an_architecture_only_spec_and_weights_are_gaps(
@@ -93,8 +103,8 @@ def test_with_an_architecture_only_spec_and_weights_are_gaps(
     other = tmp_path / "tt-dream"
     write(other, architecture="DreamForCausalLM")
     assert "fill_in" not in (other / "tests/test_conformance.py").read_text()
-    source = f"import sys; sys.path.insert(0, {str(other / 'src')!r})\n"
-    assert "2 failed, 1 passed" in run("-c", source + PYTEST, str(other))
+    options = [*PYTEST[2:], str(other), "-k", "filled_in"]
+    assert "2 failed, 1 passed" in run("-c", PREPENDED.format(source=str(other / "src"), options=options))
 
 
 @pytest.mark.parametrize("name", [each.family.name for each in families().provided])

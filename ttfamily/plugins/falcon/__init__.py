@@ -1,7 +1,7 @@
 """Falcon: layer norms, fused query-key-value weights, a plain GELU MLP, attention and MLP side by side.
 
-Four graphs: Falcon-7B (one key/value head, one norm a layer), Falcon-40B and -180B (grouped key/value heads,
-two norms), Falcon2-11B (grouped, one norm), and the sequential one without ALiBi.
+Four graphs: 7B (one key/value head, one norm a layer), 40B and 180B (groups of heads, two norms), Falcon2-11B
+(groups, one norm), and the sequential one without ALiBi.
 """
 
 from __future__ import annotations
@@ -108,12 +108,9 @@ def spec(config: HfConfig) -> ModelSpec:
 
 def _refuse_alibi(config: HfConfig) -> None:
     if config.take("alibi", default=False, kind=bool):
-        raise ConfigError(
-            "alibi",
-            got="true",
-            expected="false: rotary position embedding, as Falcon-7B, -11B, -40B and -180B have it",
-            fix="falcon-rw models are not supported; ALiBi has no device block yet.",
-        )
+        expected = "false: rotary position embedding, as Falcon-7B, -11B, -40B and -180B have it"
+        fix = "falcon-rw models are not supported; ALiBi has no device block yet."
+        raise ConfigError("alibi", got="true", expected=expected, fix=fix)
 
 
 def _key_value_heads(config: HfConfig, heads: int) -> int:

@@ -40,19 +40,19 @@ class BlockTests(Subject):
     @strategies.examples(10)
     @given(data=st.data(), seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
     def test_norm(self, tt_mesh: Mesh, data: st.DataObject, seed: int, users: int, tokens: int) -> None:
-        with self.trial(data.draw(self.configs(most_weights=LIGHT)), seed, tt_mesh, users, LONGEST) as trial:
+        with self.trial(self.draw(data, most_weights=LIGHT), seed, tt_mesh, users, LONGEST) as trial:
             compare_both_phases(trial, trial.on.norm(), "layer.attention_norm", tokens, seed, read_rows)
 
     @strategies.examples(10)
     @given(data=st.data(), seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
     def test_mlp(self, tt_mesh: Mesh, data: st.DataObject, seed: int, users: int, tokens: int) -> None:
-        with self.trial(data.draw(self.configs()), seed, tt_mesh, users, LONGEST) as trial:
+        with self.trial(self.draw(data), seed, tt_mesh, users, LONGEST) as trial:
             compare_both_phases(trial, trial.on.mlp(), "layer.mlp", tokens, seed, read_sum)
 
     @strategies.examples(10)
     @given(data=st.data(), seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
     def test_embedding_and_head(self, tt_mesh: Mesh, data: st.DataObject, seed: int, users: int, tokens: int) -> None:
-        with self.trial(data.draw(self.configs(most_weights=LIGHT)), seed, tt_mesh, users, LONGEST) as trial:
+        with self.trial(self.draw(data, most_weights=LIGHT), seed, tt_mesh, users, LONGEST) as trial:
             plan, table, vocab = trial.on.plan, trial.hf.get_input_embeddings(), trial.on.plan.spec.vocab_size
             embedding = trial.on.embedding()
             prompt = strategies.random_tokens(vocab, plan.padded_length(0, tokens), seed)
@@ -68,13 +68,13 @@ class BlockTests(Subject):
     @strategies.examples(10)
     @given(data=st.data(), batch=strategies.batches(longest=LONGEST), seed=strategies.SEEDS)
     def test_attention(self, tt_mesh: Mesh, data: st.DataObject, batch: Batch, seed: int) -> None:
-        with self.trial(data.draw(self.configs()), seed, tt_mesh, len(batch.tokens), LONGEST) as trial:
+        with self.trial(self.draw(data), seed, tt_mesh, len(batch.tokens), LONGEST) as trial:
             compare_with_cache(trial, trial.on.attention(), "layer.attention", batch, seed, read_sum, BLOCK_PCC)
 
     @strategies.examples(10)
     @given(data=st.data(), batch=strategies.batches(longest=LONGEST), seed=strategies.SEEDS)
     def test_decoder_layer(self, tt_mesh: Mesh, data: st.DataObject, batch: Batch, seed: int) -> None:
-        with self.trial(data.draw(self.configs()), seed, tt_mesh, len(batch.tokens), LONGEST) as trial:
+        with self.trial(self.draw(data), seed, tt_mesh, len(batch.tokens), LONGEST) as trial:
             compare_with_cache(trial, trial.on.layer(), "layer", batch, seed, read_rows, LAYER_PCC)
 
 

@@ -42,7 +42,7 @@ class InvariantTests(Subject):
     @contextmanager
     def small(self, mesh: Mesh, data: st.DataObject, seed: int) -> Iterator[Model]:
         """Draw a model and load it."""
-        config = data.draw(self.configs(layers=2, most_weights=SMALL, trained=st.sampled_from(MODEL_LENGTHS)))
+        config = self.draw(data, layers=2, most_weights=SMALL, trained=st.sampled_from(MODEL_LENGTHS))
         hf = make_model(config, seed)
         with self.loaded(hf, mesh, max_batch_size=SLOTS, max_seq_len=LONGEST) as model:
             yield model

@@ -18,8 +18,7 @@ from ttfamily.testing.pcc import assert_pcc
 from ttfamily.testing.reference import Sequence
 
 if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
     from ttfamily.core.mesh import Mesh
     from ttfamily.model import Model
@@ -29,23 +28,20 @@ MODEL_PCC, SAME_PCC = 0.99, 0.9999
 STEPS = 32
 LONGEST = 512
 LIGHT = 2**21  # weights of a layer
+# load() takes no prompt that is longer than dynamic scaling's factor times the trained length.
+MODELS = {"layers": 2, "most_weights": LIGHT, "trained": st.sampled_from(MODEL_LENGTHS)}
 BATCHES = strategies.batches(users=5, longest=LONGEST, different=2)
 
 
 class LogitTests(Subject):
     """Prefill and teacher-forced decode of several users."""
 
-    @classmethod
-    def models(cls) -> SearchStrategy[PretrainedConfig]:
-        """Draw a config of two layers, trained on what load() takes prompts of, even with dynamic scaling."""
-        return cls.configs(layers=2, most_weights=LIGHT, trained=st.sampled_from(MODEL_LENGTHS))
-
     @strategies.examples(10)
     @given(data=st.data(), batch=BATCHES, seed=strategies.SEEDS)
     def test_logits_of_prefill_and_32_decode_steps(
         self, tt_mesh: Mesh, data: st.DataObject, batch: Batch, seed: int
     ) -> None:
-        hf = make_model(data.draw(self.models()), seed)
+        hf = make_model(self.draw(data, **MODELS), seed)
         with self.loaded(hf, tt_mesh, max_batch_size=len(batch.tokens), max_seq_len=LONGEST + STEPS) as model:
             compare(run(model, batch, seed, STEPS), expect(hf, batch, seed, STEPS), MODEL_PCC)
 
@@ -56,7 +52,7 @@ class LogitTests(Subject):
     ) -> None:
         if len(tt_mesh_names) == 1:
             pytest.skip("only one mesh was asked for: --tt-mesh n150,n300 compares two")
-        hf = make_model(data.draw(self.models()), seed)
+        hf = make_model(self.draw(data, **MODELS), seed)
         logits = []
         for name in tt_mesh_names:
             mesh = open_mesh(name, tt_device)

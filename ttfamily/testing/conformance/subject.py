@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
+import pytest
 
 from ttfamily.core.hf_config import HfConfig
 from ttfamily.testing.blocks import Bench
@@ -18,7 +19,7 @@ from ttfamily.testing.models import config_class_of, loaded, make_model, save_ch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hypothesis.strategies import SearchStrategy
+    from hypothesis.strategies import DataObject, SearchStrategy
     from transformers import PretrainedConfig, PreTrainedModel
 
     from ttfamily.core.mesh import Mesh
@@ -43,6 +44,19 @@ class Trial:
     paths: Mapping[str, str]
 
 
+@attrs.frozen(repr=False)
+class Shown:
+    """A config that prints as it would be written down: a failing example is read by people."""
+
+    config: PretrainedConfig
+
+    def __repr__(self) -> str:
+        """Return a call of the config's class with what is not its default."""
+        keys = sorted(self.config.to_diff_dict().items())
+        shown = ", ".join(f"{k}={v!r}" for k, v in keys if k not in ("model_type", "transformers_version"))
+        return f"{type(self.config).__name__}({shown})"
+
+
 class Subject:
     """The base of the kit's classes; :class:`~ttfamily.testing.Conformance` documents what a subclass sets."""
 
@@ -50,6 +64,12 @@ class Subject:
     keys: ClassVar[Mapping[str, Any]] = {}
     config_class: ClassVar[type[PretrainedConfig] | None] = None
     modules: ClassVar[Mapping[str, str]] = {}
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _there_is_something_to_compare_with(cls) -> None:
+        for architecture in cls.family.architectures:
+            config_class_of(architecture)
 
     @classmethod
     def configs(
@@ -63,6 +83,11 @@ class Subject:
         """
         kind = cls.config_class or config_class_of(cls.family.architectures[0])
         return decoder_configs(kind, layers=layers, most_weights=most_weights, trained=trained, **cls.keys)
+
+    @classmethod
+    def draw(cls, data: DataObject, **limits: Any) -> PretrainedConfig:
+        """Draw a config within limits, which are those of :meth:`configs`."""
+        return data.draw(cls.configs(**limits).map(Shown)).config
 
     @classmethod
     def spec_of(cls, config: PretrainedConfig) -> ModelSpec:
