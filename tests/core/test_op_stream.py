@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import FalconConfig, LlamaConfig
 
 import ttfamily
 from ttfamily.sim.interpreter import Interpreter
@@ -16,6 +16,8 @@ from ttfamily.sim.interpreter import Interpreter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from transformers import PretrainedConfig
 
 FREE = {"ttnn.deallocate", "ttnn.reshape"}  # neither runs anything on the chip
 ATTENTION = [
@@ -28,16 +30,23 @@ ATTENTION = [
 MLP = ["rms_norm", "linear", "linear", "multiply", "linear"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Callable[[int], Path]:
-    """Make a folder that holds the config of a Llama with so many layers, and no weights."""
+LLAMA = {
+    "vocab_size": 1000, "hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8,
+    "num_key_value_heads": 4, "head_dim": 32, "max_position_embeddings": 256, "architectures": ["LlamaForCausalLM"],
+}  # fmt: skip
+FALCON = {
+    "vocab_size": 1000, "hidden_size": 256, "num_attention_heads": 8, "max_position_embeddings": 256,
+    "architectures": ["FalconForCausalLM"],
+}  # fmt: skip
 
-    def make(layers: int) -> Path:
-        config = LlamaConfig(
-            vocab_size=1000, hidden_size=256, intermediate_size=512, num_hidden_layers=layers,
-            num_attention_heads=8, num_key_value_heads=4, head_dim=32, max_position_embeddings=256,
-            architectures=["LlamaForCausalLM"],
-        )  # fmt: skip
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[..., Path]:
+    """Make a folder that holds the config of a model with so many layers, and no weights."""
+
+    def make(layers: int, config: PretrainedConfig | None = None) -> Path:
+        config = config or LlamaConfig(**LLAMA)
+        config.num_hidden_layers = layers
         path = tmp_path / str(layers)
         path.mkdir()
         (path / "config.json").write_text(json.dumps(config.to_dict()))
@@ -76,6 +85,32 @@ def test_a_decode_layer_is_no_more_than_these_ops(
     one, three = (decode_ops(folder(layers), name, stream) for layers in (1, 3))
     layer = [f"ttnn.{op}" for op in [*ATTENTION, *reduce, "add", *MLP, *reduce, "add"]]
     start = one.index("ttnn.rms_norm")
+    assert three[start : start + 3 * len(layer)] == 3 * layer
+    assert len(three) == len(one) + 2 * len(layer)
+
+
+@pytest.mark.parametrize(("name", "reduce"), [("n150", []), ("n300", ["all_reduce"])])
+@pytest.mark.parametrize(
+    ("form", "norms"),
+    [
+        ({}, (["layer_norm", "clone"], [])),
+        ({"new_decoder_architecture": True, "num_kv_heads": 2}, (["layer_norm"], ["layer_norm"])),
+    ],
+    ids=["7B", "40B"],
+)
+def test_a_parallel_layer_has_one_collective(
+    folder: Callable[..., Path],
+    stream: list[str],
+    name: str,
+    reduce: list[str],
+    form: dict[str, Any],
+    norms: tuple[list[str], list[str]],
+) -> None:
+    one, three = (decode_ops(folder(layers, FalconConfig(**FALCON, **form)), name, stream) for layers in (1, 3))
+    before_mlp, before_attention = norms
+    ops = [*before_mlp, "linear", "linear", *before_attention, *ATTENTION[1:], "add", *reduce, "add"]
+    layer = [f"ttnn.{op}" for op in ops]
+    start = one.index("ttnn.layer_norm")
     assert three[start : start + 3 * len(layer)] == 3 * layer
     assert len(three) == len(one) + 2 * len(layer)
 

@@ -94,7 +94,7 @@ def test_a_block_float_is_tiled_without_being_told(bench: Bench, dtype: ttnn.Dat
     assert ttnn.from_torch(torch.ones(4, 4), dtype=dtype, device=bench.mesh.device).layout == ttnn.TILE_LAYOUT
 
 
-@pytest.mark.parametrize("mesh", ["n300"], indirect=True)
+@pytest.mark.tt_meshes("n300")
 def test_a_cut_into_unequal_parts_is_refused(bench: Bench) -> None:
     for device in (None, bench.mesh.device):
         with pytest.raises((SimulatorError, RuntimeError), match=r"a multiple of 2|Shard shape mismatch"):
@@ -213,7 +213,7 @@ def test_what_is_read_is_a_copy(bench: Bench) -> None:
     bench.check(x.tensor, x.local, roundings=0)
 
 
-@pytest.mark.parametrize("mesh", ["n300"], indirect=True)
+@pytest.mark.tt_meshes("n300")
 @pytest.mark.parametrize("cut", [None, 3])
 def test_a_tensor_on_many_devices_is_not_read_without_a_composer(bench: Bench, cut: int | None) -> None:
     with pytest.raises(SimulatorError, match="no mesh_composer"):

@@ -16,7 +16,7 @@ from ttfamily.testing.strategies import SEEDS
 if TYPE_CHECKING:
     from ttfamily.testing.operands import Bench
 
-n300 = pytest.mark.parametrize("mesh", ["n300"], indirect=True)  # there is nothing to collect on one device
+n300 = pytest.mark.tt_meshes("n300")  # there is nothing to collect on one device
 CUT = st.sampled_from([None, 2, 3])
 DTYPES = st.sampled_from([ttnn.bfloat16, ttnn.bfloat8_b])
 AXES = st.sampled_from([None, 1])

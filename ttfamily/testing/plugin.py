@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ttfamily.core.mesh import Mesh
 
 DEFAULT_MESHES = "n150,n300"
-PROFILE_EXAMPLES = {"quick": 10, "thorough": 500}
+PROFILE_EXAMPLES = {"quick": 10, "thorough": 200}
 LOGGER = "ttfamily.testing"
 RESULTS = pytest.StashKey["Results"]()
 
@@ -137,18 +137,25 @@ def _names(config: pytest.Config) -> tuple[str, ...]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes ``tt_mesh`` once on every mesh asked for."""
-    if "tt_mesh" not in metafunc.fixturenames:
-        return
-    names = _names(metafunc.config)
-    for marker in metafunc.definition.iter_markers("tt_meshes"):
-        names = tuple(name for name in names if name in marker.args)
-    metafunc.parametrize("tt_mesh", names, indirect=True, scope="session")
+    if "tt_mesh" in metafunc.fixturenames:
+        metafunc.parametrize("tt_mesh", _names(metafunc.config), indirect=True, scope="session")
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests that take no open mesh first: one that opens its own finds none open then."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a marker rules out, and run tests that take no open mesh first: they may open their own."""
+    # Not left out where they are made: pytest groups by a parameter's number, which must be the same everywhere.
+    ruled_out = [item for item in items if not _is_wanted(item)]
+    if ruled_out:
+        config.hook.pytest_deselected(items=ruled_out)
+        items[:] = [item for item in items if _is_wanted(item)]
     items.sort(key=lambda item: "tt_mesh" in getattr(item, "fixturenames", ()))
+
+
+def _is_wanted(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    name = callspec.params.get("tt_mesh") if callspec else None
+    return name is None or all(name in marker.args for marker in item.iter_markers("tt_meshes"))
 
 
 @pytest.fixture(scope="session")
