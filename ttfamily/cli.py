@@ -34,7 +34,7 @@ Device = Annotated[
         "auto: hardware if there is any, else simulated.",
     ),
 ]
-Precision = Annotated[str, typer.Option(metavar="POLICY", help="accuracy or performance.")]
+Precision = Annotated[str, typer.Option(metavar="POLICY", help="accuracy, performance, or a JSON file.")]
 FamilyName = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="A family, or package:family; decides where several claim the architecture."),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from ttfamily.core.precision import PrecisionPolicy
+    from ttfamily.core.schemes import Scheme
     from ttfamily.model import Model
     from ttfamily.registry import FamilyRegistry
 
@@ -35,9 +36,10 @@ def load(
     *,
     mesh: str | Mesh = "n150",
     device: str = "auto",
-    precision: str | PrecisionPolicy = "accuracy",
+    precision: str | Path | PrecisionPolicy = "accuracy",
     max_batch_size: int = 32,
     max_seq_len: int | None = None,
+    scheme: Scheme | None = None,
     revision: str | None = None,
     family: str | Family | None = None,
     registry: FamilyRegistry | None = None,
@@ -45,14 +47,17 @@ def load(
     """Load a Hugging Face model onto a Tenstorrent mesh.
 
     :param name_or_folder: a local folder, or a model id on the Hugging Face hub.
-    :param mesh: ``n150`` or ``n300``; or an open :class:`~ttfamily.core.mesh.Mesh`, which stays open
+    :param mesh: a board (``n150``, ``n300``, ``t3k``, ``galaxy``), rows and columns of chips (``2x4``), or either
+        with replicas (``t3k/dp4``); or an open :class:`~ttfamily.core.mesh.Mesh`, which stays open
         when the model is closed.
     :param device: ``hardware``, ``simulated`` (real numbers on any machine), ``dry`` (no numbers: does
         it fit?), or ``auto``.
-    :param precision: ``accuracy``, ``performance``, or a :class:`PrecisionPolicy`.
+    :param precision: ``accuracy``, ``performance``, a JSON file (docs/precision.md), or a :class:`PrecisionPolicy`.
     :param max_batch_size: users at once, 1 to 32.
     :param max_seq_len: tokens of a prompt and its continuation; by default the model's own limit, or
         what fits in DRAM beside the weights if that is less.
+    :param scheme: how the residual stream lies over the devices: ``replicated``, ``fractured`` (along one row of
+        chips) or ``two_dimensional`` (on a mesh of two axes); by default whatever moves the fewest bytes.
     :param revision: of a hub model.
     :param family: the name of a family, or ``package:family``, where several claim the architecture; or
         a :class:`Family` to use without looking it up.
@@ -75,7 +80,7 @@ def load(
         from ttfamily.core.transformer import Transformer
         from ttfamily.model import Model
 
-        plan = Plan.of(spec, opened, formats, max_batch_size=max_batch_size, max_seq_len=max_seq_len)
+        plan = Plan.of(spec, opened, formats, max_batch_size=max_batch_size, max_seq_len=max_seq_len, scheme=scheme)
         with _open_checkpoint(folder, config, opened.host_device) as checkpoint, Progress(folder.name) as progress:
             weights = Weights(checkpoint, family, spec)
             transformer = Transformer(plan, weights, Blocks.of(spec, family.blocks), progress)

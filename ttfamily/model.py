@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 import ttnn
 
-from ttfamily.core.kv_cache import PageTable
-from ttfamily.core.placement import integers, read_cut
+from ttfamily.core.kv_cache import SKIP, SPARE, PageTable
+from ttfamily.core.lm_head import LmHead
+from ttfamily.core.placement import integers, read
+from ttfamily.core.programs import TILE
 from ttfamily.core.sampling import Sampling
 from ttfamily.core.steps import PrefillChunk
 from ttfamily.errors import RequestError
 from ttfamily.generation import checks, generator
-from ttfamily.generation.graph import DecodeGraph
+from ttfamily.generation.graph import BY_REPLICA, DecodeGraph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +57,7 @@ class Model:
         self.tokenizer = tokenizer
         self.eos_token_ids = eos_token_ids
         self.last_run: generator.RunStatistics | None = None
-        self._pages = PageTable(plan.max_batch_size, plan.pages, plan.num_blocks)
+        self._pages = PageTable(plan.max_batch_size, plan.pages, plan.num_blocks, replicas=plan.mesh.replicas)
         self._graph = DecodeGraph(transformer)
         self._keep_mesh_open = keep_mesh_open
         self._closed = False
@@ -168,7 +170,9 @@ class Model:
         x = self._prefill_chunk(last, slot, len(before) * longest, len(tokens))
         logits = self.transformer.logits_at(x, len(last) - 1)
         ttnn.deallocate(x)
-        return read_cut(logits, 3)[0, 0, (len(last) - 1) % 32, : self.spec.vocab_size].float()
+        replica = slot // self.plan.slots_per_replica
+        rows: torch.Tensor = read(self.mesh, logits, LmHead.LOGITS)[0, 0].unflatten(0, (-1, TILE))[replica]
+        return rows[(len(last) - 1) % TILE, : self.spec.vocab_size].float()
 
     def _prefill_chunk(self, part: torch.Tensor, slot: int, start: int, prompt: int) -> ttnn.Tensor:
         length = self.plan.padded_length(start, len(part))
@@ -177,11 +181,17 @@ class Model:
         chunk = PrefillChunk(
             start=start,
             length=length,
-            fill_pages=integers(self.mesh, self._pages.fill_row(slot, start, length), ttnn.int32),
-            read_pages=integers(self.mesh, self._pages.read_row(slot, start + length), ttnn.int32),
+            fill_pages=self._in_replica(slot, self._pages.fill_row(slot, start, length), SKIP),
+            read_pages=self._in_replica(slot, self._pages.read_row(slot, start + length), SPARE),
             rotation=self.transformer.rope.prefill(start, length, prompt),
         )
         return self.transformer.prefill(integers(self.mesh, padded, ttnn.uint32), chunk)
+
+    def _in_replica(self, slot: int, row: torch.Tensor, elsewhere: int) -> ttnn.Tensor:
+        """Put a slot's row of pages, ``[1, P]``, on its replica; the others get a page that means nothing to them."""
+        rows = row.new_full((self.mesh.replicas, row.shape[1]), elsewhere)
+        rows[slot // self.plan.slots_per_replica] = row
+        return integers(self.mesh, rows, ttnn.int32, BY_REPLICA)
 
     def decode(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Decode one token in every occupied slot.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transformers import LlamaConfig
 
 from ttfamily.core.linear import WideLinear
-from ttfamily.testing.blocks import Bench, activations, put_decode, read_logits
+from ttfamily.testing.blocks import Bench, activations, put_whole, read_logits
 from ttfamily.testing.models import make_model, save_checkpoint
 from ttfamily.testing.pcc import assert_pcc
 
@@ -26,5 +26,5 @@ def test_a_large_vocabulary_goes_through_in_parts(mesh: Mesh) -> None:
         head = on.lm_head()
     assert isinstance(head.linear, WideLinear)
     x = activations(3, config.hidden_size, 0)
-    got = read_logits(head.decode(put_decode(on.plan, x)), 3, config.vocab_size)
+    got = read_logits(on.plan, head.decode(put_whole(on.plan, x)), 3)
     assert_pcc(got, model.lm_head(x), 0.999)

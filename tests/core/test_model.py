@@ -54,7 +54,7 @@ def test_the_heads_of_falcon_7b(name: str) -> None:
     batch = strategies.Batch(tokens=(31, 0, 150))
     with loaded(hf, name, max_batch_size=3, max_seq_len=256) as model:
         assert model.plan.heads.cached_per_device == 1
-        assert model.plan.heads.query_per_group * model.plan.heads.groups * model.mesh.num_devices == 72
+        assert model.plan.heads.query_per_group * model.plan.heads.groups * model.mesh.tensor_parallel == 72
         compare(run(model, batch, 0, 4), expect(hf, batch, 0, 4), MODEL_PCC)
 
 

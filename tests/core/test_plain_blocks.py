@@ -22,7 +22,7 @@ from ttfamily.core.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, Rope
 from ttfamily.core.weights import Weights, column, replicated, row
 from ttfamily.family import Family
 from ttfamily.testing import strategies
-from ttfamily.testing.blocks import activations, plan_of, put_decode, put_prefill, read_rows, read_sum
+from ttfamily.testing.blocks import activations, plan_of, put_decode, put_prefill, read_stream, read_sum
 from ttfamily.testing.models import fill
 from ttfamily.testing.pcc import assert_pcc
 
@@ -88,12 +88,14 @@ def weights_of(module: nn.Module, spec: ModelSpec, seed: int) -> Iterator[Weight
 def compare_both_phases(
     plan: Plan, block: Any, module: Callable[[torch.Tensor], torch.Tensor], tokens: int, seed: int, read: Any
 ) -> None:
-    for rows, put, run in (
-        (tokens, put_prefill, block.prefill),
-        (plan.max_batch_size, put_decode, block.decode),
-    ):
-        x = activations(rows, plan.spec.hidden_size, seed)
-        assert_pcc(read(run(put(plan, x)), rows), module(x), 0.999)
+    stream = read is read_stream
+    x = activations(tokens, plan.spec.hidden_size, seed)
+    got = read(plan, block.prefill(put_prefill(plan, x, stream=stream)), tokens, "prefill")
+    assert_pcc(got, module(x), 0.999)
+    users = plan.slots_per_replica
+    x = activations(users, plan.spec.hidden_size, seed + 1)
+    got = read(plan, block.decode(put_decode(plan, x, stream=stream)), users, "decode")
+    assert_pcc(got, module(x), 0.999)
 
 
 HIDDEN = strategies.multiples(64, 256, 4096)
@@ -126,4 +128,4 @@ def test_layer_norm(mesh: Mesh, bias: bool, hidden: int, seed: int, users: int, 
     module = Plain(hidden, 32, "relu", bias=bias)
     plan = plan_of(spec, mesh, max_batch_size=users)
     with weights_of(module, spec, seed) as weights:
-        compare_both_phases(plan, Norm(plan, weights, "norm"), module.norm, tokens, seed, read_rows)
+        compare_both_phases(plan, Norm(plan, weights, "norm"), module.norm, tokens, seed, read_stream)

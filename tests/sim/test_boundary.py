@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfamily.core.mesh import open_mesh
-from ttfamily.core.placement import host_copy, integers, put, read_cut, read_replicated, write
+from ttfamily.core.placement import Cut, host_copy, integers, put, read, write
 from ttfamily.errors import SimulatorError
 from ttfamily.testing.strategies import SEEDS
 
@@ -71,7 +71,7 @@ def test_a_mapper_cuts_as_ttnns_own_does_on_host(
         placed = ttnn.from_torch(source, dtype=dtype, layout=layout, mesh_mapper=mapper, device=bench.mesh.device)
         got = [ttnn.to_torch(part) for part in ttnn.get_device_tensors(placed)]
         if mapper is None:
-            want *= bench.mesh.num_devices
+            want *= bench.mesh.tensor_parallel
         assert len(got) == len(want), name
         for mine, on_host, wanted in zip(got, ttnn.get_device_tensors(host) * len(got), want, strict=False):
             for part in (mine, ttnn.to_torch(on_host)):
@@ -112,10 +112,10 @@ def test_a_host_table_that_changes_later_does_not_change_what_was_written(bench:
     write(bench.mesh, table, other)
     table += 1
     for tensor in (placed, other):
-        assert not read_replicated(tensor).any()
+        assert not read(bench.mesh, tensor).any()
     write(bench.mesh, table, placed)
-    assert read_replicated(placed).all()
-    assert not read_replicated(other).any()
+    assert read(bench.mesh, placed).all()
+    assert not read(bench.mesh, other).any()
 
 
 def test_a_write_in_place_does_not_reach_the_host_tensor_that_was_copied(bench: Bench) -> None:
@@ -128,7 +128,7 @@ def test_a_write_in_place_does_not_reach_the_host_tensor_that_was_copied(bench: 
     ttnn.copy_host_to_device_tensor(host, cache.tensor)
     table = integers(bench.mesh, torch.tensor([[2]], dtype=torch.int32), ttnn.int32)
     ttnn.experimental.paged_fill_cache(cache.tensor, new.tensor, table, batch_idx=0)
-    assert (read_replicated(host) == 1).all()
+    assert (read(bench.mesh, host) == 1).all()
     want = [torch.cat([torch.ones(2, 1, 32, 64), x.float(), torch.ones(1, 1, 32, 64)]) for x in new.local]
     bench.check(cache.tensor, want, roundings=0)
 
@@ -141,7 +141,7 @@ def test_a_write_must_fit_its_destination(bench: Bench) -> None:
     ):
         with pytest.raises(RuntimeError, match=r"different (shape|dtype)"):
             ttnn.copy_host_to_device_tensor(wrong, placed)
-    assert not read_replicated(placed).any()
+    assert not read(bench.mesh, placed).any()
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS])
@@ -188,7 +188,7 @@ def test_a_composer_gives_back_what_the_mapper_cut(bench: Bench, dim: int, dtype
 def test_a_composer_joins_the_copies_of_a_replicated_tensor(bench: Bench) -> None:
     x = put(bench.mesh, torch.arange(4, dtype=torch.int32), dtype=ttnn.int32, layout=ttnn.ROW_MAJOR_LAYOUT)
     got = ttnn.to_torch(x, mesh_composer=ttnn.ConcatMeshToTensor(bench.mesh.device, 0))
-    assert got.tolist() == list(range(4)) * bench.mesh.num_devices
+    assert got.tolist() == list(range(4)) * bench.mesh.tensor_parallel
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS])
@@ -196,7 +196,7 @@ def test_a_read_has_the_torch_dtype_that_ttnn_gives(bench: Bench, dtype: ttnn.Da
     source = values((32, 32), dtype, 0)
     with bench.plain_ttnn():
         want = ttnn.to_torch(ttnn.from_torch(source, dtype=dtype, layout=layout_of(dtype)))
-    got = read_replicated(put(bench.mesh, source, dtype=dtype, layout=layout_of(dtype)))
+    got = read(bench.mesh, put(bench.mesh, source, dtype=dtype, layout=layout_of(dtype)))
     assert got.dtype == want.dtype
     assert torch.equal(got, want)
 
@@ -221,8 +221,8 @@ def test_a_tensor_on_many_devices_is_not_read_without_a_composer(bench: Bench, c
 
 
 def test_parts_come_in_the_order_of_the_devices(bench: Bench) -> None:
-    x = put(bench.mesh, torch.arange(2.0 * bench.mesh.num_devices)[None], dtype=ttnn.float32, cut=1)
-    assert read_cut(x, 1).tolist() == [list(range(2 * bench.mesh.num_devices))]
+    x = put(bench.mesh, torch.arange(2.0 * bench.mesh.tensor_parallel)[None], dtype=ttnn.float32, cut=Cut(tensor=1))
+    assert read(bench.mesh, x, Cut(tensor=1)).tolist() == [list(range(2 * bench.mesh.tensor_parallel))]
 
 
 # ---- a dry mesh (these take no mesh of the session's, so they run before it is open)
@@ -236,7 +236,8 @@ def dry(request: pytest.FixtureRequest) -> Iterator[Mesh]:
 
 
 def test_a_dry_mesh_takes_tensors_without_values(dry: Mesh) -> None:
-    x = put(dry, torch.empty(1, 1, 64, 64 * dry.num_devices, device="meta"), dtype=ttnn.bfloat8_b, cut=3)
+    empty = torch.empty(1, 1, 64, 64 * dry.tensor_parallel, device="meta")
+    x = put(dry, empty, dtype=ttnn.bfloat8_b, cut=Cut(tensor=3))
     assert tuple(x.shape) == (1, 1, 64, 64)
     assert ttnn.matmul(x, x).shape == x.shape
 

@@ -136,3 +136,11 @@ def test_a_cast_of_floats_to_integers_is_refused(bench: Bench) -> None:
     x = bench.random(1, 1, 32, 32)
     with pytest.raises(SimulatorError, match="rounds"):
         ttnn.typecast(x.tensor, ttnn.int32)
+
+
+@pytest.mark.kernel("ttnn.unary_chain")
+def test_a_chain_of_activations(bench: Bench) -> None:
+    x = bench.random(1, 1, 32, 64, cut=3)
+    chain = [ttnn.UnaryWithParam(ttnn.UnaryOpType.RELU), ttnn.UnaryWithParam(ttnn.UnaryOpType.SILU)]
+    want = [torch.nn.functional.silu(part.relu()) for part in x.local]
+    bench.check(ttnn.unary_chain(x.tensor, chain), want)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfamily.core.programs import Programs
+from ttfamily.testing.pcc import assert_pcc
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:
@@ -92,3 +93,37 @@ def test_rows_that_hold_nan_spoil_no_other_row(bench: Bench) -> None:
     x = bench.put(values)
     for op in OPS:
         bench.check(op(x.tensor, epsilon=1e-5), golden(op, x, None, 1e-5, None, None))
+
+
+@pytest.mark.kernel(
+    "ttnn.rms_norm_pre_all_gather",
+    "ttnn.rms_norm_post_all_gather",
+    "ttnn.layer_norm_pre_all_gather",
+    "ttnn.layer_norm_post_all_gather",
+)
+@given(width=st.sampled_from([32, 96, 512]), rows=st.sampled_from([1, 7, 32, 64]), seed=SEEDS)
+def test_a_norm_of_parts_is_the_norm_of_the_whole(bench: Bench, width: int, rows: int, seed: int) -> None:
+    bench.reseed(seed)
+    x = bench.random(1, 1, rows, width, cut=3)
+    weight = bench.random(1, 1, 1, width, cut=3)
+    bias = bench.random(1, 1, 1, width, cut=3)
+    whole, gain, shift = (torch.cat(each.local, -1) for each in (x, weight, bias))
+
+    def gathered(stats: ttnn.Tensor) -> ttnn.Tensor:
+        return stats if bench.mesh.tensor_parallel == 1 else ttnn.all_gather(stats, 3, cluster_axis=1)
+
+    stats = gathered(ttnn.rms_norm_pre_all_gather(x.tensor))
+    got = ttnn.rms_norm_post_all_gather(x.tensor, stats, epsilon=1e-3, weight=weight.tensor)
+    want = ttnn.get_golden_function(ttnn.rms_norm)(whole.clone(), epsilon=1e-3, weight=gain.flatten())
+    # The statistics are rounded once, and every value of a row with them.
+    bench.check(got, want.chunk(bench.mesh.tensor_parallel, -1), roundings=3)
+
+    stats = gathered(ttnn.layer_norm_pre_all_gather(x.tensor))
+    got = ttnn.layer_norm_post_all_gather(
+        x.tensor, stats, epsilon=1e-3, weight=weight.tensor, bias=bias.tensor
+    )
+    want = ttnn.get_golden_function(ttnn.layer_norm)(
+        whole.clone(), epsilon=1e-3, weight=gain.flatten(), bias=shift.flatten()
+    )
+    read = torch.cat(bench.read(got), -1)
+    assert_pcc(read, want, 0.9999)

@@ -186,7 +186,7 @@ def test_embedding(
     bench: Bench, shape: tuple[int, int], cuts: tuple[bool, bool], layout: ttnn.Layout, seed: int
 ) -> None:
     bench.reseed(seed)
-    count = bench.mesh.num_devices if cuts[0] else 1
+    count = bench.mesh.tensor_parallel if cuts[0] else 1
     ids = torch.randint(0, 70, (shape[0] * count, shape[1]), generator=bench.numbers).int()
     rows = {"layout": ttnn.ROW_MAJOR_LAYOUT}
     tokens = bench.put(ids, dtype=ttnn.uint32, cut=0 if cuts[0] else None, **rows)

@@ -16,7 +16,7 @@ import torch
 import ttnn
 
 from ttfamily.core.mesh import open_mesh
-from ttfamily.core.placement import put, read_cut
+from ttfamily.core.placement import Cut, put, read
 from ttfamily.errors import MeshError
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ def opened(name: str, kind: str = "simulated") -> Iterator[Mesh]:
 
 
 def compute(mesh: Mesh) -> None:
-    x = put(mesh, torch.ones(1, 1, 32, 32 * mesh.num_devices), dtype=ttnn.bfloat16, cut=3)
-    assert torch.equal(read_cut(ttnn.add(x, 2.0), 3).float(), torch.full((1, 1, 32, 32 * mesh.num_devices), 3.0))
+    x = put(mesh, torch.ones(1, 1, 32, 32 * mesh.tensor_parallel), dtype=ttnn.bfloat16, cut=Cut(tensor=3))
+    got = read(mesh, ttnn.add(x, 2.0), Cut(tensor=3)).float()
+    assert torch.equal(got, torch.full((1, 1, 32, 32 * mesh.tensor_parallel), 3.0))
 
 
 # No test here takes the session's mesh: they run before it is open.
@@ -45,7 +46,7 @@ def compute(mesh: Mesh) -> None:
 def test_meshes_of_different_sizes_open_one_after_the_other() -> None:
     for name, devices in (("n150", 1), ("n300", 2), ("n150", 1), ("n300", 2)):
         with opened(name) as mesh:
-            assert (mesh.num_devices, mesh.grid, mesh.dram_banks) == (devices, (8, 8), 12)
+            assert (mesh.tensor_parallel, mesh.grid, mesh.dram_banks) == (devices, (8, 8), 12)
             assert mesh.device.get_num_devices() == devices
             compute(mesh)
 
@@ -89,7 +90,7 @@ import sys, time
 from pathlib import Path
 import torch, ttnn
 from ttfamily.core.mesh import open_mesh
-from ttfamily.core.placement import put, read_replicated
+from ttfamily.core.placement import put, read
 
 name, meeting = sys.argv[1], Path(sys.argv[2])
 mesh = open_mesh(name, "simulated")
@@ -99,7 +100,7 @@ while not all((meeting / other).exists() for other in ("n150", "n300")) and time
     time.sleep(0.05)
 assert time.monotonic() < until, "the other process never opened its mesh"
 x = put(mesh, torch.ones(1, 1, 32, 64), dtype=ttnn.bfloat16)
-print("sum", float(read_replicated(ttnn.rms_norm(ttnn.add(x, x), epsilon=0.0)).sum()))
+print("sum", float(read(mesh, ttnn.rms_norm(ttnn.add(x, x), epsilon=0.0)).sum()))
 mesh.close()
 """
 

@@ -63,12 +63,12 @@ def test_a_replay_computes_on_what_the_inputs_hold_then(bench: Bench) -> None:
     for value in (5.0, -3.0):
         fresh(bench, x, rows(value))
         replay(bench.mesh, trace)
-        bench.check(y, [rows(value + 1)] * bench.mesh.num_devices, roundings=0)
+        bench.check(y, [rows(value + 1)] * bench.mesh.tensor_parallel, roundings=0)
 
 
 def test_a_replay_is_what_the_ops_give_one_by_one(bench: Bench) -> None:
     mesh, programs = bench.mesh, Programs(bench.mesh)
-    devices = mesh.num_devices
+    devices = mesh.tensor_parallel
     x, w, gamma = bench.random(1, 1, 32, 64), bench.random(1, 1, 64, 64, cut=3), bench.random(1, 1, 1, 64)
     cache = bench.random(4, 1, 32, 64)
     table = integers(mesh, torch.tensor([[2, 1]], dtype=torch.int32), ttnn.int32)
@@ -103,8 +103,8 @@ def test_each_trace_replays_its_own_ops(bench: Bench) -> None:
     second, b = captured(bench.mesh, lambda: ttnn.multiply(x, 4.0))
     replay(bench.mesh, second)
     replay(bench.mesh, first)
-    bench.check(a, [rows(3.0)] * bench.mesh.num_devices, roundings=0)
-    bench.check(b, [rows(8.0)] * bench.mesh.num_devices, roundings=0)
+    bench.check(a, [rows(3.0)] * bench.mesh.tensor_parallel, roundings=0)
+    bench.check(b, [rows(8.0)] * bench.mesh.tensor_parallel, roundings=0)
 
 
 def test_parts_taken_in_a_capture_show_every_replay(bench: Bench) -> None:

@@ -57,7 +57,7 @@ def test_markers_choose_meshes_and_keep_simulator_tests_off_hardware(tmp_path: P
     source = (
         "import pytest\n"
         "@pytest.mark.tt_meshes('n300')\n"
-        "def test_two(tt_mesh): assert tt_mesh.num_devices == 2\n"
+        "def test_two(tt_mesh): assert tt_mesh.tensor_parallel == 2\n"
         "@pytest.mark.tt_simulated\n"
         "def test_inside(): pass\n"
     )

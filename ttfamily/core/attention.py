@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import ttnn
 
+from ttfamily.core.ccl import all_reduce
 from ttfamily.core.flash import flash_attention
 from ttfamily.core.head_norm import RmsHeadNorm
 from ttfamily.core.heads import arrange
@@ -40,16 +41,16 @@ class Attention:
         )
         out = weights.take("layer.attention.out", ((hidden, wide),), layer, bias=spec.out_bias, cut="row")
         # Beside attention's own: the residual, and the hole of the fused heads.
-        fused = (heads.query_per_device + 2 * heads.key_value_per_device) * plan.head_dim
-        beside = plan.residual_tiles + programs.shard_tiles(fused)
+        beside = plan.residual_tiles + programs.shard_tiles(plan.fused_width)
         self.qkv = column_linear(
             plan,
             f"layer {layer} attention.qkv",
             _fuse(plan, qkv.weight),
             None if qkv.bias is None else _fuse(plan, qkv.bias),
-            plan.precision.qkv,
+            plan.precision.of(layer).qkv,
             beside=plan.residual_tiles,
         )
+        self.after_column = all_reduce(plan.mesh, plan.mesh.spec.hidden_axis)
         norms = None
         if spec.qk_norm is not None:
             norms = (
@@ -63,7 +64,7 @@ class Attention:
             arrange(out.weight[0].T, heads.query, size, plan.head_dim).T,
             None if out.bias is None else out.bias[0],
             "row",
-            plan.precision.out,
+            plan.precision.of(layer).out,
             beside=beside + tiles(plan.head_dim),  # the heads as they were merged
             cores_in=self.flash.cores,
         )
@@ -75,7 +76,7 @@ class Attention:
 
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]`` partial sums, width-sharded in L1; writes to the cache; frees its input."""
-        fused = self.qkv.decode(x)  # [1, 1, B, (H + 2K) E]
+        fused = self.after_column(self.qkv.decode(x))  # [1, 1, B, (H + 2K) E]
         ttnn.deallocate(x)
         merged = self.flash.decode(fused, step)  # [1, 1, B, H E]
         partial = self.out.decode(merged)  # [1, 1, B, D]
@@ -84,7 +85,7 @@ class Attention:
 
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` partial sums in DRAM; writes to the cache; frees its input."""
-        fused = self.qkv.prefill(x)  # [1, 1, S, (H + 2K) E]
+        fused = self.after_column(self.qkv.prefill(x))  # [1, 1, S, (H + 2K) E]
         ttnn.deallocate(x)
         merged = self.flash.prefill(fused, chunk)  # [1, 1, S, H E]
         partial = self.out.prefill(merged)  # [1, 1, S, D]

@@ -1,31 +1,117 @@
-"""Collectives along the mesh axis that weights are cut over."""
+"""Collectives along the axes of a mesh, and which of them stand where in a layer (tech report 3.3)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import ttnn
-
-from ttfamily.core.mesh import TENSOR_AXIS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ttfamily.core.mesh import Mesh
+    from ttfamily.core.plan import Plan
+
+    Step = Callable[[ttnn.Tensor], ttnn.Tensor]
+
+DRAM = ttnn.DRAM_MEMORY_CONFIG
+WIDTH = 3  # the dimension that is gathered and scattered
+
+# B users or S tokens are the rows, width whatever a device has of it. Every step frees its input.
 
 
-def reducer(mesh: Mesh, memory_config: ttnn.MemoryConfig) -> Callable[[ttnn.Tensor], ttnn.Tensor]:
-    """Return what follows a row-parallel matmul: the sum of all devices' partial sums, on every device.
+def all_reduce(mesh: Mesh, axis: int | None, memory_config: ttnn.MemoryConfig | None = None) -> Step:
+    """``[1, 1, rows, width] -> [1, 1, rows, width]``: the sum of the partial sums along the axis, on every device.
 
-    :returns: a function ``[1, 1, rows, width] -> [1, 1, rows, width]`` that frees its input and puts
-        its output in ``memory_config``; on one device there is nothing to add.
+    :param axis: None, or one with a single device, leaves the input as it is.
+    :param memory_config: of the output; the input's if None.
     """
-    if mesh.num_devices == 1:
-        return lambda partial: partial
+    if _alone(mesh, axis):
+        return _as_it_is
 
-    def all_reduce(partial: ttnn.Tensor) -> ttnn.Tensor:
-        total = ttnn.all_reduce(partial, cluster_axis=TENSOR_AXIS, memory_config=memory_config)
+    def step(partial: ttnn.Tensor) -> ttnn.Tensor:
+        memory = memory_config or partial.memory_config()
+        total = ttnn.all_reduce(partial, cluster_axis=axis, memory_config=memory)
         ttnn.deallocate(partial)
         return total
 
-    return all_reduce
+    return step
+
+
+def reduce_scatter(mesh: Mesh, axis: int | None, memory_config: ttnn.MemoryConfig) -> Step:
+    """``[1, 1, rows, width] -> [1, 1, rows, width / devices]``: each device gets its part of the sum."""
+    if _alone(mesh, axis):
+        return _as_it_is
+
+    def step(partial: ttnn.Tensor) -> ttnn.Tensor:
+        part = ttnn.reduce_scatter(partial, WIDTH, cluster_axis=axis, memory_config=memory_config)
+        ttnn.deallocate(partial)
+        return part
+
+    return step
+
+
+def all_gather(mesh: Mesh, axis: int | None, memory_config: ttnn.MemoryConfig) -> Step:
+    """``[1, 1, rows, width] -> [1, 1, rows, width * devices]``: every device gets all parts."""
+    if _alone(mesh, axis):
+        return _as_it_is
+
+    def step(part: ttnn.Tensor) -> ttnn.Tensor:
+        whole = ttnn.all_gather(part, WIDTH, cluster_axis=axis, memory_config=memory_config)
+        ttnn.deallocate(part)
+        return whole
+
+    return step
+
+
+def _alone(mesh: Mesh, axis: int | None) -> bool:
+    return axis is None or mesh.shape[axis] == 1
+
+
+def _as_it_is(x: ttnn.Tensor) -> ttnn.Tensor:
+    return x
+
+
+class Exchange:
+    """What the devices exchange in one phase, by the plan's scheme.
+
+    ============== ===================== ========================= ======================
+    scheme         before a column cut   behind a column cut       behind a row cut
+    ============== ===================== ========================= ======================
+    replicated     nothing               nothing                   all-reduce
+    fractured      all-gather            nothing                   reduce-scatter
+    two_dimensional nothing              all-reduce, hidden axis   all-reduce, tensor axis
+    ============== ===================== ========================= ======================
+
+    :ivar before_column: the normed stream, as column-parallel projections read it.
+    :ivar after_column: of their outputs, where the hidden size is cut and they are partial sums.
+    :ivar after_row: of a row-parallel projection's partial sums, in the residual stream's layout.
+    :ivar before_head: the normed stream, whole on every device.
+    """
+
+    def __init__(self, plan: Plan, phase: Literal["decode", "prefill"]) -> None:
+        mesh, scheme = plan.mesh, plan.schemes[phase]
+        tensor, hidden = mesh.spec.tensor_axis, mesh.spec.hidden_axis
+        decode = phase == "decode"
+        stream, whole = (plan.residual_memory, plan.whole_memory) if decode else (DRAM, DRAM)
+        fractured = scheme == "fractured"
+        self.before_column = all_gather(mesh, tensor if fractured else None, whole)
+        self.after_column = all_reduce(mesh, hidden)
+        self.after_row = (reduce_scatter if fractured else all_reduce)(mesh, tensor, stream)
+        self.before_head = all_gather(mesh, tensor if fractured else hidden, whole)
+        self._widths = {
+            self.before_column: [plan.stream_width(phase)],
+            self.after_column: [plan.fused_width, plan.intermediate_size // mesh.tensor_parallel],
+            self.after_row: [plan.spec.hidden_size // mesh.hidden_parallel],
+        }
+
+    def warm_up(self, mesh: Mesh, rows: int) -> None:
+        """Run each collective of a prefill of so many rows once."""
+        for step, widths in self._widths.items():
+            for width in widths if step is not _as_it_is else ():
+                ttnn.deallocate(step(zeros(mesh, rows, width)))
+
+
+def zeros(mesh: Mesh, rows: int, width: int) -> ttnn.Tensor:
+    """``[1, 1, rows, width]`` in DRAM, on every device."""
+    return ttnn.zeros([1, 1, rows, width], dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh.device)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.ccl import reducer
+from ttfamily.core.ccl import Exchange
 
 if TYPE_CHECKING:
     from ttfamily.core.blocks import Blocks
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ttfamily.core.steps import DecodeStep, PrefillChunk
     from ttfamily.core.weights import Weights
 
-# B users, S tokens, D hidden_size (whole on every device)
+# B users, S tokens, D what a device has of the hidden size
 
 DRAM = ttnn.DRAM_MEMORY_CONFIG
 
@@ -28,8 +28,8 @@ class Layer(ABC):
         self.attention = blocks.attention(plan, weights, layer)
         self.mlp = blocks.mlp(plan, weights, layer)
         self.residual = plan.residual_memory
-        self.decode_reduce = reducer(plan.mesh, self.residual)
-        self.prefill_reduce = reducer(plan.mesh, DRAM)
+        self.partial = plan.partial_memory
+        self.in_decode, self.in_prefill = Exchange(plan, "decode"), Exchange(plan, "prefill")
 
     @abstractmethod
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
@@ -52,16 +52,18 @@ class SequentialLayer(_TwoNorms):
     """``h = x + attention(norm(x))``, then ``h + mlp(norm(h))``."""
 
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
-        attended = self.decode_reduce(self.attention.decode(self.attention_norm.decode(x), step))  # one collective
-        h = _add(x, attended, self.residual)
-        fed = self.decode_reduce(self.mlp.decode(self.mlp_norm.decode(h)))  # one collective
-        return _add(h, fed, self.residual)
+        between = self.in_decode
+        attended = self.attention.decode(between.before_column(self.attention_norm.decode(x)), step)
+        h = _add(x, between.after_row(attended), self.residual)
+        fed = self.mlp.decode(between.before_column(self.mlp_norm.decode(h)))
+        return _add(h, between.after_row(fed), self.residual)
 
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
-        attended = self.prefill_reduce(self.attention.prefill(self.attention_norm.prefill(x), chunk))  # one collective
-        h = _add(x, attended, DRAM)
-        fed = self.prefill_reduce(self.mlp.prefill(self.mlp_norm.prefill(h)))  # one collective
-        return _add(h, fed, DRAM)
+        between = self.in_prefill
+        attended = self.attention.prefill(between.before_column(self.attention_norm.prefill(x)), chunk)
+        h = _add(x, between.after_row(attended), DRAM)
+        fed = self.mlp.prefill(between.before_column(self.mlp_norm.prefill(h)))
+        return _add(h, between.after_row(fed), DRAM)
 
 
 # Parallel layers (Wang and Komatsuzaki 2021) add both blocks' partial sums on each device: one collective for two.
@@ -71,34 +73,34 @@ class ParallelLayer(_TwoNorms):
     """``x + attention(norm(x)) + mlp(norm(x))``, each with a norm of its own."""
 
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
-        fed = self.mlp.decode(self.mlp_norm.decode(x))
-        attended = self.attention.decode(self.attention_norm.decode(x), step)
-        both = self.decode_reduce(_add(attended, fed, self.residual))  # one collective
-        return _add(x, both, self.residual)
+        between = self.in_decode
+        fed = self.mlp.decode(between.before_column(self.mlp_norm.decode(x)))
+        attended = self.attention.decode(between.before_column(self.attention_norm.decode(x)), step)
+        return _add(x, between.after_row(_add(attended, fed, self.partial)), self.residual)
 
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
-        fed = self.mlp.prefill(self.mlp_norm.prefill(x))
-        attended = self.attention.prefill(self.attention_norm.prefill(x), chunk)
-        both = self.prefill_reduce(_add(attended, fed, DRAM))  # one collective
-        return _add(x, both, DRAM)
+        between = self.in_prefill
+        fed = self.mlp.prefill(between.before_column(self.mlp_norm.prefill(x)))
+        attended = self.attention.prefill(between.before_column(self.attention_norm.prefill(x)), chunk)
+        return _add(x, between.after_row(_add(attended, fed, DRAM)), DRAM)
 
 
 class SharedNormLayer(Layer):
     """``x + attention(n) + mlp(n)`` with ``n = norm(x)``."""
 
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
-        normed = self.attention_norm.decode(x)
+        between = self.in_decode
+        normed = between.before_column(self.attention_norm.decode(x))
         fed = self.mlp.decode(ttnn.clone(normed))  # a block frees what it is given
         attended = self.attention.decode(normed, step)
-        both = self.decode_reduce(_add(attended, fed, self.residual))  # one collective
-        return _add(x, both, self.residual)
+        return _add(x, between.after_row(_add(attended, fed, self.partial)), self.residual)
 
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
-        normed = self.attention_norm.prefill(x)
+        between = self.in_prefill
+        normed = between.before_column(self.attention_norm.prefill(x))
         fed = self.mlp.prefill(ttnn.clone(normed))
         attended = self.attention.prefill(normed, chunk)
-        both = self.prefill_reduce(_add(attended, fed, DRAM))  # one collective
-        return _add(x, both, DRAM)
+        return _add(x, between.after_row(_add(attended, fed, DRAM)), DRAM)
 
 
 LAYERS: dict[str, type[Layer]] = {

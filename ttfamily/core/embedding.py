@@ -6,31 +6,51 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.placement import put
+from ttfamily.core.ccl import all_gather, zeros
+from ttfamily.core.placement import WHOLE, put
+from ttfamily.core.schemes import PHASES
 
 if TYPE_CHECKING:
     from ttfamily.core.plan import Plan
     from ttfamily.core.weights import Weights
 
-# B users, S tokens, V vocab_size, D hidden_size
+# B users, S tokens, V vocab_size, D what a device has of the hidden size
 
 
 class Embedding:
-    """Rows of the table, looked up on the device. The table is whole on every device, row-major in DRAM."""
+    """Rows of the table, looked up on the device; the table is row-major in DRAM, cut as the residual stream is.
+
+    Where only one phase cuts the stream, the table is cut and the other phase gathers what it looked up.
+    """
 
     def __init__(self, plan: Plan, weights: Weights) -> None:
         spec = plan.spec
         table = weights.take("embedding", ((spec.vocab_size, spec.hidden_size),), cut="replicated").weight[0]
-        self.table = put(plan.mesh, table[None, None], dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT)
+        cuts = {phase: plan.stream_cut(phase) for phase in PHASES}
+        cut = next((each for each in cuts.values() if each != WHOLE), WHOLE)
+        self.table = put(plan.mesh, table[None, None], dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT, cut=cut)
+        axis = plan.mesh.spec.tensor_axis
+        self.decode_gather, self.prefill_gather = (
+            all_gather(plan.mesh, axis if cuts[phase] != cut else None, ttnn.DRAM_MEMORY_CONFIG) for phase in PHASES
+        )
+        parts = plan.mesh.tensor_parallel if cut.tensor else plan.mesh.hidden_parallel if cut.hidden else 1
+        self.mesh, self.width = plan.mesh, spec.hidden_size // parts
         self.residual = plan.residual_memory
 
     def decode(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, B]`` uint32 -> ``[1, 1, B, D]``, width-sharded in L1."""
-        x = self.prefill(tokens)
+        x = self.decode_gather(self._look_up(tokens))
         sharded = ttnn.to_memory_config(x, self.residual)
         ttnn.deallocate(x)
         return sharded
 
     def prefill(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, S]`` uint32 -> ``[1, 1, S, D]`` in DRAM."""
+        return self.prefill_gather(self._look_up(tokens))
+
+    def warm_up(self, rows: int) -> None:
+        """Run what a prefill of so many rows gathers once."""
+        ttnn.deallocate(self.prefill_gather(zeros(self.mesh, rows, self.width)))
+
+    def _look_up(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
         return ttnn.unsqueeze_to_4D(ttnn.embedding(tokens, self.table, layout=ttnn.TILE_LAYOUT))

@@ -9,7 +9,6 @@ import ttnn
 
 from ttfamily.core.kv_cache import LayerCache
 from ttfamily.core.plan import BLOCK_SIZE
-from ttfamily.core.precision import ttnn_dtype
 from ttfamily.core.programs import merge_fits
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class FlashAttention:
         self.num_heads, self.users = heads.query_per_group, plan.users
         self.heads = {"num_heads": self.num_heads, "num_kv_heads": heads.key_value_per_group}
         self.cache, self.writes, self.norms = cache, writes, norms
-        self.cache_dtype = ttnn_dtype(plan.precision.kv_cache)
+        self.cache_dtype = cache.keys.dtype
         # A window that reaches over everything is none. Chunked attention refuses a scale that float32 does
         # not hold exactly, as most head_dim**-0.5 are.
         self.arguments: dict[str, Any] = {
@@ -200,7 +199,7 @@ def flash_attention(
     :param beside: as for :class:`FlashAttention`.
     """
     of_group = plan.heads.cache_of_group
-    caches = [LayerCache(plan) for _ in set(of_group)]
+    caches = [LayerCache(plan, layer) for _ in set(of_group)]
     groups = [
         FlashAttention(
             plan,

@@ -14,7 +14,8 @@ INERT = frozenset(
     # what the weights were stored as; the precision policy decides what they become
     "dtype torch_dtype use_bfloat16 "
     # training only
-    "initializer_range attention_dropout hidden_dropout attn_pdrop embd_pdrop resid_pdrop classifier_dropout "
+    "initializer_range attention_dropout hidden_dropout residual_dropout embedding_dropout attn_pdrop embd_pdrop "
+    "resid_pdrop classifier_dropout "
     "gradient_checkpointing "
     # how Hugging Face runs the same graph: slices of one matmul, a chosen kernel, what is returned
     "pretraining_tp chunk_size_feed_forward use_cache attn_implementation _attn_implementation "

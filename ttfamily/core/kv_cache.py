@@ -27,12 +27,12 @@ class LayerCache:
     position must at least be finite.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, layer: int) -> None:
         shape = [plan.num_blocks, plan.heads.key_value_per_group, BLOCK_SIZE, plan.head_dim]
         self.keys, self.values = (
             ttnn.zeros(
                 shape,
-                dtype=ttnn_dtype(plan.precision.kv_cache),
+                dtype=ttnn_dtype(plan.precision.of(layer).kv_cache),
                 layout=ttnn.TILE_LAYOUT,
                 device=plan.mesh.device,
                 memory_config=ttnn.DRAM_MEMORY_CONFIG,
@@ -46,38 +46,44 @@ class PageTable:
 
     :param slots: how many users there can be.
     :param pages: the most blocks one user can have.
-    :param blocks: how many blocks there are in all, the spare one among them.
+    :param blocks: how many blocks each replica has, the spare one among them.
+    :param replicas: that the slots are spread over; blocks are numbered in each on their own.
     :ivar table: ``[slots, pages]`` int32, the spare block where a slot owns none.
     """
 
-    def __init__(self, slots: int, pages: int, blocks: int) -> None:
+    def __init__(self, slots: int, pages: int, blocks: int, *, replicas: int = 1) -> None:
         self.table = torch.full((slots, pages), SPARE, dtype=torch.int32)
         self._owned: list[list[int]] = [[] for _ in range(slots)]
-        self._free = list(range(blocks - 1, SPARE, -1))
+        self._free_by_replica = [list(range(blocks - 1, SPARE, -1)) for _ in range(replicas)]
+        self._slots_per_replica = -(-slots // replicas)
         self.changed = True
+
+    def _free(self, slot: int) -> list[int]:
+        return self._free_by_replica[slot // self._slots_per_replica]
 
     def reserve(self, slot: int, tokens: int) -> None:
         """Give ``slot`` the blocks that ``tokens`` tokens need, beside those it has.
 
         :raises RequestError: if there are not enough; the slot then has what it had.
         """
+        free = self._free(slot)
         missing = -(-tokens // BLOCK_SIZE) - len(self._owned[slot])
-        if missing > len(self._free):
+        if missing > len(free):
             raise RequestError(
                 f"slot {slot}",
                 got=f"{tokens} tokens, which need {missing} more blocks of {BLOCK_SIZE}",
-                expected=f"at most {len(self._free)}, the blocks that are free",
+                expected=f"at most {len(free)}, the blocks that are free",
                 fix="Release a slot, or load the model with a smaller max_seq_len or max_batch_size.",
             )
         for _ in range(missing):
-            block = self._free.pop()
+            block = free.pop()
             self.table[slot, len(self._owned[slot])] = block
             self._owned[slot].append(block)
             self.changed = True
 
     def release(self, slot: int) -> None:
         """Take all blocks of ``slot`` back."""
-        self._free += reversed(self._owned[slot])
+        self._free(slot).extend(reversed(self._owned[slot]))
         self.changed |= bool(self._owned[slot])
         self._owned[slot] = []
         self.table[slot] = SPARE

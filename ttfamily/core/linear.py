@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import ttnn
 
-from ttfamily.core.placement import put
+from ttfamily.core.placement import Cut, put
 from ttfamily.core.precision import ttnn_dtype
+from ttfamily.core.programs import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,15 +19,19 @@ if TYPE_CHECKING:
 
 # B users, S tokens; K, N the parts of in_features and out_features on one device
 
+# Of a weight [1, 1, K, N].
+WEIGHTS = {"column": Cut(tensor=3, hidden=2), "row": Cut(tensor=2, hidden=3), "head": Cut(tensor=3, hidden=3)}
+
 
 class Linear:
     """``x @ weight + bias``, with one copy of the weight for both phases, sharded over the DRAM banks.
 
-    :param weight: ``[out_features, in_features]``, already padded so that the cut dimension divides
+    :param weight: ``[out_features, in_features]``, already padded so that a dimension that is cut divides
         into whole tiles on every device.
     :param bias: ``[out_features]`` or None.
-    :param cut: ``column``: every device makes its own N outputs. ``row``: every device makes a partial
-        sum of all outputs, which the caller reduces; the bias is added on the first device only.
+    :param cut: ``column``: outputs along the tensor axis, inputs along the hidden axis. ``row``: inputs along
+        the tensor axis, outputs along the hidden axis. ``head``: outputs along both axes. Where inputs are
+        cut, devices make partial sums, which the caller adds up; a bias is added on the first of them only.
     :param beside: tiles on a core of the activations that are alive in decode beside input and output.
     :param cores_in: the cores that decode's input is sharded over, if not as many as K allows.
     :param activation: applied to the output, within the matmul.
@@ -38,7 +43,7 @@ class Linear:
         who: str,
         weight: torch.Tensor,
         bias: torch.Tensor | None,
-        cut: Literal["column", "row"],
+        cut: Literal["column", "row", "head"],
         precision: WeightPrecision,
         *,
         beside: int,
@@ -46,23 +51,29 @@ class Linear:
         activation: ttnn.UnaryWithParam | None = None,
     ) -> None:
         mesh, programs = plan.mesh, plan.programs
-        k = weight.shape[1] // (mesh.num_devices if cut == "row" else 1)
-        n = weight.shape[0] // (mesh.num_devices if cut == "column" else 1)
+        tensor, hidden = mesh.tensor_parallel, mesh.hidden_parallel
+        k = weight.shape[1] // {"column": hidden, "row": tensor, "head": 1}[cut]
+        n = weight.shape[0] // {"column": tensor, "row": hidden, "head": tensor * hidden}[cut]
         self.weight = put(
             mesh,
             weight.T[None, None],  # a view: torch keeps [N, K] in memory, as the checkpoint has it
             dtype=ttnn_dtype(precision.format),
             memory_config=programs.bank_sharded(k, n),
-            cut={"column": 3, "row": 2}[cut],
+            cut=WEIGHTS[cut],
         )
         self.decode_bias = self.prefill_bias = None
         if bias is not None:
-            if cut == "row":
-                bias = torch.cat([bias, bias.new_zeros(bias.shape[0] * (mesh.num_devices - 1))])
-            row = bias[None, None, None]
+            # One copy for the devices that make a sum's first part, zeros for the others.
+            parts, bias_cut = {
+                "column": (hidden, Cut(tensor=3, hidden=0)),
+                "row": (tensor, Cut(tensor=0, hidden=3)),
+                "head": (1, Cut(tensor=3, hidden=3)),
+            }[cut]
+            row = torch.cat([bias[None], bias.new_zeros(parts - 1, len(bias))])[:, None, None]
             # The decode matmul reads its bias as it reads its weight, bank by bank; the prefill one does not.
-            self.decode_bias = put(mesh, row, dtype=ttnn.bfloat16, cut=3, memory_config=programs.bank_sharded(32, n))
-            self.prefill_bias = put(mesh, row, dtype=ttnn.bfloat16, cut=3)
+            banks = programs.bank_sharded(TILE, n)
+            self.decode_bias = put(mesh, row, dtype=ttnn.bfloat16, cut=bias_cut, memory_config=banks)
+            self.prefill_bias = put(mesh, row, dtype=ttnn.bfloat16, cut=bias_cut)
         self.decode_arguments = programs.decode_matmul(
             who, k, n, precision, beside=beside, cores_in=cores_in, activation=activation
         )
@@ -112,19 +123,21 @@ def column_linear(
     precision: WeightPrecision,
     *,
     beside: int,
+    cut: Literal["column", "head"] = "column",
     activation: ttnn.UnaryWithParam | None = None,
     output: ttnn.MemoryConfig | None = None,
 ) -> Linear | WideLinear:
-    """Make a column-parallel projection of any width.
+    """Make a projection of any width whose outputs are cut over the devices.
 
     :param weight: ``[devices * N, in_features]``, device by device.
     :param bias: ``[devices * N]`` or None.
     :param beside: as for :class:`Linear`.
     :param output: where decode puts what several matmuls made; width-sharded over N's most cores if None.
     """
-    devices, programs = plan.mesh.num_devices, plan.programs
-    n = weight.shape[0] // devices
-    width = programs.columns_at_once(who, weight.shape[1], n, precision, beside=beside)
+    mesh, programs = plan.mesh, plan.programs
+    devices = mesh.tensor_parallel * (mesh.hidden_parallel if cut == "head" else 1)
+    n, k = weight.shape[0] // devices, weight.shape[1] // (mesh.hidden_parallel if cut == "column" else 1)
+    width = programs.columns_at_once(who, k, n, precision, beside=beside)
 
     def columns(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
         return [part.flatten(0, 1) for part in tensor.unflatten(0, (devices, n)).split(width, 1)]
@@ -132,7 +145,7 @@ def column_linear(
     weights = columns(weight)
     biases = [None] * len(weights) if bias is None else columns(bias)
     parts = [
-        Linear(plan, who, part, shift, "column", precision, beside=beside, activation=activation)
+        Linear(plan, who, part, shift, cut, precision, beside=beside, activation=activation)
         for part, shift in zip(weights, biases, strict=True)
     ]
     if len(parts) == 1:

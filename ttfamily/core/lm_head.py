@@ -8,6 +8,7 @@ import ttnn
 from torch.nn import functional
 
 from ttfamily.core.linear import column_linear
+from ttfamily.core.placement import Cut
 
 if TYPE_CHECKING:
     from ttfamily.core.plan import Plan
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 
 
 class LmHead:
-    """Column-parallel logits. The vocabulary's padding is at its very end, where the caller cuts it off."""
+    """Logits, cut over all devices of a replica. The vocabulary's padding is at its very end, for the caller to cut."""
+
+    LOGITS = Cut(tensor=3, hidden=3, data=2)
 
     def __init__(self, plan: Plan, weights: Weights) -> None:
         spec = plan.spec
         weight = weights.take("lm_head", ((spec.vocab_size, spec.hidden_size),), cut="column").weight[0]
-        padding = plan.vocab_per_device * plan.mesh.num_devices - spec.vocab_size
+        mesh = plan.mesh
+        padding = plan.vocab_per_device * mesh.tensor_parallel * mesh.hidden_parallel - spec.vocab_size
         rows = functional.pad(weight, (0, 0, 0, padding)) if padding else weight
         self.linear = column_linear(
             plan,
@@ -31,6 +35,7 @@ class LmHead:
             None,
             plan.precision.lm_head,
             beside=plan.residual_tiles,
+            cut="head",
             output=ttnn.DRAM_MEMORY_CONFIG,
         )
 

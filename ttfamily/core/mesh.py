@@ -1,4 +1,4 @@
-"""Meshes: the named shapes, and opening one on hardware, simulated or dry."""
+"""Opening a mesh on hardware, simulated or dry, and what plans need to know of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from ttfamily.core.boards import MeshSpec
 from ttfamily.errors import MeshError
 
 if TYPE_CHECKING:
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
 
 DeviceKind = Literal["hardware", "simulated", "dry"]
 
-SHAPES: dict[str, tuple[int, int]] = {"n150": (1, 1), "n300": (1, 2)}
 DEVICE_CHOICES = ("auto", "hardware", "simulated", "dry")
-TENSOR_AXIS = 1  # the mesh axis that weights are cut along
 DRIVER = Path("/dev/tenstorrent")
 
 # What a decode step may leave in use at once while a program's buffers are placed: measured on ttnn 0.81.1,
 # whose largest static allocation is 1,499,136 bytes of a core's L1.
 L1_BYTES = 1_499_136
 TRACE_REGION_BYTES = 64 << 20
+BLACKHOLE = "p150"
 
 log = logging.getLogger("ttfamily")
 
@@ -34,8 +34,7 @@ log = logging.getLogger("ttfamily")
 class Mesh:
     """An open mesh, and the facts about it that plans are made from.
 
-    :param name: as the caller named it, ``n300``.
-    :param shape: (rows, columns) of chips.
+    :param spec: its shape, and what is cut along each of its axes.
     :param kind: ``hardware``, ``simulated`` or ``dry``.
     :param device: the ttnn mesh device.
     :param grid: (x, y) of the cores that programs may use on every chip.
@@ -44,8 +43,7 @@ class Mesh:
         dry mesh, which needs shapes and no data.
     """
 
-    name: str
-    shape: tuple[int, int]
+    spec: MeshSpec
     kind: DeviceKind
     device: ttnn.MeshDevice = attrs.field(repr=False)
     grid: tuple[int, int]
@@ -53,9 +51,35 @@ class Mesh:
     _closing: Callable[[], None] = attrs.field(repr=False)
 
     @property
-    def num_devices(self) -> int:
-        """Chips that a tensor-parallel weight is cut over."""
-        return self.shape[TENSOR_AXIS]
+    def name(self) -> str:
+        """As the caller named it, ``n300``."""
+        return self.spec.name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of chips."""
+        return self.spec.shape
+
+    @property
+    def tensor_parallel(self) -> int:
+        """Parts that heads, intermediate size and vocabulary are cut into."""
+        return self.shape[self.spec.tensor_axis]
+
+    @property
+    def hidden_parallel(self) -> int:
+        """Parts that the hidden size is cut into by a mesh of two axes; else 1."""
+        axis = self.spec.hidden_axis
+        return 1 if axis is None else self.shape[axis]
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the model, each for users of its own."""
+        return self.spec.replicas
+
+    @property
+    def has_collectives(self) -> bool:
+        """Whether chips add up or gather anything."""
+        return self.tensor_parallel * self.hidden_parallel > 1
 
     @property
     def host_device(self) -> Literal["cpu", "meta"]:
@@ -78,19 +102,16 @@ class Mesh:
 def open_mesh(name: str, device: str = "auto") -> Mesh:
     """Open a named mesh.
 
-    :param name: one of :data:`SHAPES`.
+    :param name: as :meth:`MeshSpec.parse` reads it.
     :param device: ``hardware``, ``simulated``, ``dry``, or ``auto``: hardware if a driver is there,
         else simulated.
     :raises MeshError: if the mesh or the device is unknown, or hardware is asked for and missing.
     """
-    if name not in SHAPES:
-        raise MeshError(
-            "mesh", got=repr(name), expected=f"one of {', '.join(SHAPES)}", fix="Name the board that you have."
-        )
+    spec = MeshSpec.parse(name)
     if device not in DEVICE_CHOICES:
         raise MeshError("device", got=repr(device), expected=f"one of {', '.join(DEVICE_CHOICES)}", fix="Choose one.")
     kind = _resolve(device)
-    return _open_hardware(name) if kind == "hardware" else _open_mock(name, kind)
+    return _open_hardware(spec) if kind == "hardware" else _open_mock(spec, kind)
 
 
 def _resolve(device: str) -> DeviceKind:
@@ -109,14 +130,14 @@ def _resolve(device: str) -> DeviceKind:
     return "hardware" if present else "simulated"
 
 
-def _open_hardware(name: str) -> Mesh:
+def _open_hardware(spec: MeshSpec) -> Mesh:
     import ttnn
 
-    shape = SHAPES[name]
+    shape = spec.shape
     available = ttnn.get_num_devices()
     if available < shape[0] * shape[1]:
         raise MeshError(
-            f"mesh {name!r}",
+            f"mesh {spec.name!r}",
             got=f"{available} devices on this machine",
             expected=f"{shape[0] * shape[1]}",
             fix='Choose a smaller mesh, or run "ttfamily doctor".',
@@ -135,21 +156,27 @@ def _open_hardware(name: str) -> Mesh:
         ttnn.close_mesh_device(device)
         ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED)
 
-    return _describe(name, "hardware", device, close)
+    return _describe(spec, "hardware", device, close)
 
 
-def _open_mock(name: str, kind: DeviceKind) -> Mesh:
+def _open_mock(spec: MeshSpec, kind: DeviceKind) -> Mesh:
+    if spec.name.startswith(BLACKHOLE):
+        raise MeshError(
+            f"mesh {spec.name!r}",
+            got=f'device="{kind}"',
+            expected='device="hardware": the mock cluster is made of Wormhole chips',
+            fix="Try the model on n150, which has less memory than a p150.",
+        )
     from ttfamily.sim.session import open_session
 
-    session = open_session(SHAPES[name], computes=kind == "simulated")
-    return _describe(name, kind, session.device, session.close)
+    session = open_session(spec.shape, computes=kind == "simulated")
+    return _describe(spec, kind, session.device, session.close)
 
 
-def _describe(name: str, kind: DeviceKind, device: ttnn.MeshDevice, close: Callable[[], None]) -> Mesh:
+def _describe(spec: MeshSpec, kind: DeviceKind, device: ttnn.MeshDevice, close: Callable[[], None]) -> Mesh:
     grid, banks = device.compute_with_storage_grid_size(), device.dram_grid_size()
     return Mesh(
-        name=name,
-        shape=SHAPES[name],
+        spec=spec,
         kind=kind,
         device=device,
         grid=(grid.x, grid.y),

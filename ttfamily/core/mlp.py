@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import ttnn
 from torch.nn import functional
 
+from ttfamily.core.ccl import all_reduce
 from ttfamily.core.linear import Linear, WideLinear, column_linear
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ class _Down:
         padded = _padded(plan, weight.weight[0].T).T
         bias = None if weight.bias is None else weight.bias[0]
         # Beside it: the residual, and the holes of what its input was made of.
-        made_of = 2 * plan.programs.shard_tiles(plan.intermediate_size // plan.mesh.num_devices)
+        made_of = 2 * plan.programs.shard_tiles(plan.intermediate_size // plan.mesh.tensor_parallel)
         self.linear = Linear(
             plan,
             f"layer {layer} mlp.down",
             padded,
             bias,
             "row",
-            plan.precision.down,
+            plan.precision.of(layer).down,
             beside=plan.residual_tiles + made_of,
         )
 
@@ -69,19 +70,20 @@ class GatedMlp:
         shape = (spec.intermediate_size, plan.spec.hidden_size)
         both = weights.take("layer.mlp.gate_up", (shape, shape), layer, bias=spec.bias, cut="column")
         self.gate, self.up = (
-            _projection(plan, f"layer {layer} mlp.{name}", w, b)
+            _projection(plan, layer, name, w, b)
             for name, w, b in zip(("gate", "up"), both.weight, both.bias or (None, None), strict=True)
         )
         self.down = _Down(plan, weights, layer)
-        here = plan.intermediate_size // plan.mesh.num_devices
+        self.after_column = all_reduce(plan.mesh, plan.mesh.spec.hidden_axis)
+        here = plan.intermediate_size // plan.mesh.tensor_parallel
         activation = {"input_tensor_a_activations": [ACTIVATIONS[spec.activation]]}
         self.decode_product = {**activation, "memory_config": programs.width_sharded(here, programs.cores_of(here))}
         self.prefill_product = {**activation, "memory_config": ttnn.DRAM_MEMORY_CONFIG}
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]`` partial sums, width-sharded in L1; frees its input."""
-        gate = self.gate.decode(x)  # [1, 1, B, F]
-        up = self.up.decode(x)  # [1, 1, B, F]
+        gate = self.after_column(self.gate.decode(x))  # [1, 1, B, F]
+        up = self.after_column(self.up.decode(x))  # [1, 1, B, F]
         ttnn.deallocate(x)
         hidden = ttnn.multiply(gate, up, **self.decode_product)  # [1, 1, B, F]
         ttnn.deallocate(gate), ttnn.deallocate(up)
@@ -89,8 +91,8 @@ class GatedMlp:
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` partial sums in DRAM; frees its input."""
-        gate = self.gate.prefill(x)  # [1, 1, S, F]
-        up = self.up.prefill(x)  # [1, 1, S, F]
+        gate = self.after_column(self.gate.prefill(x))  # [1, 1, S, F]
+        up = self.after_column(self.up.prefill(x))  # [1, 1, S, F]
         ttnn.deallocate(x)
         hidden = ttnn.multiply(gate, up, **self.prefill_product)  # [1, 1, S, F]
         ttnn.deallocate(gate), ttnn.deallocate(up)
@@ -98,8 +100,9 @@ class GatedMlp:
 
 
 class PlainMlp:
-    """One column-parallel projection with the activation fused, one row-parallel projection.
+    """One column-parallel projection, one row-parallel projection.
 
+    The activation is fused into the first, unless that makes partial sums: then it comes behind their sum.
     The intermediate size is padded with zeros, and every activation here keeps zero.
     """
 
@@ -108,20 +111,33 @@ class PlainMlp:
         shape = (spec.intermediate_size, plan.spec.hidden_size)
         up = weights.take("layer.mlp.up", (shape,), layer, bias=spec.bias, cut="column")
         bias = None if up.bias is None else up.bias[0]
-        self.up = _projection(plan, f"layer {layer} mlp.up", up.weight[0], bias, ACTIVATIONS[spec.activation])
+        activation = ACTIVATIONS[spec.activation]
+        self.whole = plan.mesh.hidden_parallel == 1
+        fused = activation if self.whole else None
+        self.up = _projection(plan, layer, "up", up.weight[0], bias, fused)
+        self.after_column = all_reduce(plan.mesh, plan.mesh.spec.hidden_axis)
+        self.activation = [activation]
         self.down = _Down(plan, weights, layer)
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]`` partial sums, width-sharded in L1; frees its input."""
-        hidden = self.up.decode(x)  # [1, 1, B, F]
+        hidden = self._activated(self.up.decode(x))  # [1, 1, B, F]
         ttnn.deallocate(x)
         return self.down.decode(hidden)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` partial sums in DRAM; frees its input."""
-        hidden = self.up.prefill(x)  # [1, 1, S, F]
+        hidden = self._activated(self.up.prefill(x))  # [1, 1, S, F]
         ttnn.deallocate(x)
         return self.down.prefill(hidden)
+
+    def _activated(self, hidden: ttnn.Tensor) -> ttnn.Tensor:
+        if self.whole:
+            return hidden
+        total = self.after_column(hidden)
+        activated = ttnn.unary_chain(total, self.activation, memory_config=total.memory_config())
+        ttnn.deallocate(total)
+        return activated
 
 
 MLPS: dict[str, type[GatedMlp | PlainMlp]] = {"gated": GatedMlp, "plain": PlainMlp}
@@ -129,7 +145,8 @@ MLPS: dict[str, type[GatedMlp | PlainMlp]] = {"gated": GatedMlp, "plain": PlainM
 
 def _projection(
     plan: Plan,
-    who: str,
+    layer: int,
+    name: str,
     weight: torch.Tensor,
     bias: torch.Tensor | None,
     activation: ttnn.UnaryWithParam | None = None,
@@ -137,10 +154,9 @@ def _projection(
     """Make a projection to the padded intermediate size."""
     shift = None if bias is None else _padded(plan, bias)
     # Beside it: the residual, and the gate while the other projection runs.
-    beside = plan.residual_tiles + plan.programs.shard_tiles(plan.intermediate_size // plan.mesh.num_devices)
-    return column_linear(
-        plan, who, _padded(plan, weight), shift, plan.precision.gate_up, beside=beside, activation=activation
-    )
+    beside = plan.residual_tiles + plan.programs.shard_tiles(plan.intermediate_size // plan.mesh.tensor_parallel)
+    who, precision = f"layer {layer} mlp.{name}", plan.precision.of(layer).gate_up
+    return column_linear(plan, who, _padded(plan, weight), shift, precision, beside=beside, activation=activation)
 
 
 def _padded(plan: Plan, tensor: torch.Tensor) -> torch.Tensor:

@@ -8,14 +8,19 @@ import attrs
 
 from ttfamily.core.budget import PAGE_STEP, longest_context
 from ttfamily.core.heads import HeadPlan, plan_heads
+from ttfamily.core.placement import Cut
 from ttfamily.core.programs import TILE, Programs, round_up
+from ttfamily.core.schemes import PHASES, alternatives, choose
 from ttfamily.errors import PlanError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import ttnn
 
     from ttfamily.core.mesh import Mesh
     from ttfamily.core.precision import PrecisionPolicy
+    from ttfamily.core.schemes import Alternative, Phase, Scheme
     from ttfamily.core.spec import ModelSpec
 
 MAX_HEAD_DIM = 256
@@ -31,8 +36,11 @@ class Plan:
 
     :param heads: which head lives where.
     :param head_dim: padded to whole tiles.
-    :param intermediate_size: of the whole mesh, padded so that each device's part spreads over its cores.
+    :param intermediate_size: of all tensor-parallel devices, padded so that each one's part spreads over its cores.
     :param vocab_per_device: padded to whole tiles; the last device holds the padding.
+    :param alternatives: the schemes of each phase with what they move, the least first.
+    :param schemes: how the residual stream lies over the devices in each phase.
+    :param max_batch_size: users of all replicas together.
     :param max_seq_len: prompt and generation together, tokens.
     """
 
@@ -43,24 +51,36 @@ class Plan:
     head_dim: int
     intermediate_size: int
     vocab_per_device: int
+    alternatives: Mapping[Phase, tuple[Alternative, ...]]
+    schemes: Mapping[Phase, Scheme]
     max_batch_size: int
     max_seq_len: int
 
     @classmethod
     def of(
-        cls, spec: ModelSpec, mesh: Mesh, precision: PrecisionPolicy, *, max_batch_size: int, max_seq_len: int | None
+        cls,
+        spec: ModelSpec,
+        mesh: Mesh,
+        precision: PrecisionPolicy,
+        *,
+        max_batch_size: int,
+        max_seq_len: int | None,
+        scheme: Scheme | None = None,
     ) -> Plan:
         """Lay ``spec`` out on ``mesh``.
 
+        :param max_batch_size: users of all replicas together.
         :param max_seq_len: None for the model's own limit, or what fits beside the weights if that is less.
+        :param scheme: how the residual stream lies over the devices, in both phases; by default whatever moves
+            the fewest bytes in each.
         :raises PlanError: if a size cannot be laid out, naming it.
         """
-        if not 1 <= max_batch_size <= MAX_BATCH:
+        if not 1 <= max_batch_size <= MAX_BATCH * mesh.replicas:
             raise PlanError(
                 "max_batch_size",
                 got=str(max_batch_size),
-                expected=f"1 to {MAX_BATCH}, the rows of one tile",
-                fix="Run more users in turns.",
+                expected=f"1 to {MAX_BATCH * mesh.replicas}: the {MAX_BATCH} rows of one tile for each replica",
+                fix="Run more users in turns, or on a mesh with replicas, such as t3k/dp4.",
             )
         if spec.attention.head_dim > MAX_HEAD_DIM:
             raise PlanError(
@@ -76,17 +96,28 @@ class Plan:
                 expected=f"a multiple of {TILE}: a norm over padding would divide by the wrong width",
                 fix="There is no layout for this checkpoint yet.",
             )
-        heads = plan_heads(spec.attention.num_attention_heads, spec.attention.num_key_value_heads, mesh.num_devices)
-        devices = mesh.num_devices
+        precision.check_layers(spec.num_hidden_layers)
+        devices = mesh.tensor_parallel
+        heads = plan_heads(spec.attention.num_attention_heads, spec.attention.num_key_value_heads, devices)
+        head_dim = round_up(spec.attention.head_dim, TILE)
         programs = Programs(mesh)
+        intermediate_size = programs.spread(-(-spec.mlp.intermediate_size // devices)) * devices
+        columns_out = (heads.query_per_device + 2 * heads.key_value_per_device) * head_dim * devices
+        columns_out += intermediate_size * (2 if spec.mlp.kind == "gated" else 1)
+        found = {
+            phase: alternatives(spec, mesh.spec, TILE if phase == "decode" else LENGTHS[-1], columns_out)
+            for phase in PHASES
+        }
         plan = cls(
             mesh=mesh,
             spec=spec,
             precision=precision,
             heads=heads,
-            head_dim=round_up(spec.attention.head_dim, TILE),
-            intermediate_size=programs.spread(-(-spec.mlp.intermediate_size // devices)) * devices,
-            vocab_per_device=programs.spread(-(-spec.vocab_size // devices)),
+            head_dim=head_dim,
+            intermediate_size=intermediate_size,
+            vocab_per_device=programs.spread(-(-spec.vocab_size // (devices * mesh.hidden_parallel))),
+            alternatives=found,
+            schemes=choose(found, scheme, mesh.spec),
             max_batch_size=max_batch_size,
             max_seq_len=spec.longest_context,
         )
@@ -115,9 +146,36 @@ class Plan:
         """
         return tuple(n for shorter, n in zip((0, *LENGTHS), LENGTHS, strict=False) if shorter < self.max_seq_len)
 
+    def stream_cut(self, phase: Phase) -> Cut:
+        """How the residual stream, ``[1, 1, rows, D]``, is cut in a phase."""
+        return {"replicated": Cut(), "fractured": Cut(tensor=3), "two_dimensional": Cut(hidden=3)}[self.schemes[phase]]
+
+    def stream_width(self, phase: Phase) -> int:
+        """What a device has of the residual stream's width."""
+        mesh = self.mesh
+        parts = {"replicated": 1, "fractured": mesh.tensor_parallel, "two_dimensional": mesh.hidden_parallel}
+        return self.spec.hidden_size // parts[self.schemes[phase]]
+
     @property
     def residual_memory(self) -> ttnn.MemoryConfig:
-        """Where decode has the residual stream: L1, over the most cores."""
+        """Where decode has a device's part of the residual stream: L1, over the most cores."""
+        width = self.stream_width("decode")
+        return self.programs.width_sharded(width, self.programs.cores_of(width))
+
+    @property
+    def fused_width(self) -> int:
+        """What a device has of the fused query, key and value projection's width."""
+        return (self.heads.query_per_device + 2 * self.heads.key_value_per_device) * self.head_dim
+
+    @property
+    def partial_memory(self) -> ttnn.MemoryConfig:
+        """Where decode has the partial sums of a row-parallel projection: L1, over the most cores."""
+        width = self.spec.hidden_size // self.mesh.hidden_parallel
+        return self.programs.width_sharded(width, self.programs.cores_of(width))
+
+    @property
+    def whole_memory(self) -> ttnn.MemoryConfig:
+        """Where decode has the whole width of the stream, once it is gathered: L1, over the most cores."""
         return self.programs.width_sharded(self.spec.hidden_size, self.programs.cores_of(self.spec.hidden_size))
 
     @property
@@ -127,12 +185,17 @@ class Plan:
         In a parallel layer another tensor of its size is alive: the shared norm's output, or the other block's.
         """
         tensors = 2 if self.spec.residual == "sequential" else 3
-        return tensors * self.programs.shard_tiles(self.spec.hidden_size)
+        return tensors * self.programs.shard_tiles(self.stream_width("decode"))
 
     @property
     def users(self) -> int:
-        """Rows of a decode step: ``max_batch_size``, up to what fills a rectangle of cores, one a user."""
-        return min(n for n in self.programs.core_counts() if n >= self.max_batch_size)
+        """Rows of a replica's decode step: its slots, up to what fills a rectangle of cores, one a user."""
+        return min(n for n in self.programs.core_counts() if n >= self.slots_per_replica)
+
+    @property
+    def slots_per_replica(self) -> int:
+        """Users of one replica."""
+        return -(-self.max_batch_size // self.mesh.replicas)
 
     @property
     def pages(self) -> int:
@@ -141,8 +204,8 @@ class Plan:
 
     @property
     def num_blocks(self) -> int:
-        """Blocks of the KV cache: every user may reach ``max_seq_len``, and one that nobody owns."""
-        return self.max_batch_size * self.pages + 1
+        """Blocks of a replica's KV cache: every user may reach ``max_seq_len``, and one that nobody owns."""
+        return self.slots_per_replica * self.pages + 1
 
     def padded_length(self, start: int, tokens: int) -> int:
         """The shortest prefill length for ``tokens`` that begin at ``start``.

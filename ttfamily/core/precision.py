@@ -1,38 +1,151 @@
-"""Number formats and math fidelity for every group of tensors."""
+"""Number formats and math fidelity for every group of tensors, of the whole model or layer by layer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import os.path
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from ttfamily.core.checks import CHOOSE, entries, one_of, shown, within
 from ttfamily.errors import PlanError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import ttnn
 
 Format = Literal["bf16", "bfp8", "bfp4"]
 Fidelity = Literal["LoFi", "HiFi2", "HiFi4"]
+Layers = tuple[tuple[range, "LayerPrecision"], ...]
 
 # Of a 32 x 32 tile, with the exponents that a block format shares.
 TILE_BYTES: dict[str, int] = {"fp32": 4096, "bf16": 2048, "bfp8": 1088, "bfp4": 576}
 _FIDELITY: dict[str, Fidelity] = {"bf16": "HiFi4", "bfp8": "HiFi2", "bfp4": "LoFi"}
+
+FORMATS = tuple(_FIDELITY)
+FIDELITIES = ("LoFi", "HiFi2", "HiFi4")
+OF_A_LAYER = ("qkv", "out", "gate_up", "down", "kv_cache")
+GROUPS = ("qkv", "out", "gate_up", "down", "lm_head", "kv_cache")
+
+_LAYERS = re.compile(r"(0|[1-9][0-9]{0,5})(?:-(0|[1-9][0-9]{0,5}))?")
+
+
+# ---- plain values, as a JSON file has them, become precisions
+
+
+def _weight(value: object) -> WeightPrecision:
+    if isinstance(value, WeightPrecision):
+        return value
+    if isinstance(value, str):
+        return WeightPrecision(one_of("", value, FORMATS))
+    expected = f'one of {", ".join(FORMATS)}, or {{"format": ..., "fidelity": ...}}'
+    given = entries(value, ("format", "fidelity"), expected)
+    if "format" not in given:
+        fix = "Give the format; the fidelity follows it unless you give that too."
+        raise PlanError("format", got="nothing", expected=f"one of {', '.join(FORMATS)}", fix=fix)
+    return WeightPrecision(**given)
+
+
+def _group(value: WeightPrecision | str | Mapping[str, str]) -> WeightPrecision:
+    with within("group of weights"):
+        return _weight(value)
+
+
+def converted(groups: Mapping[str, object]) -> dict[str, Any]:
+    """Return groups, as a JSON file has them, with their precisions.
+
+    :raises PlanError: if one has none.
+    """
+    found: dict[str, Any] = {}
+    for name, value in groups.items():
+        with within(name):
+            found[name] = one_of("", value, FORMATS) if name == "kv_cache" else _weight(value)
+    return found
+
+
+def _span(key: object) -> range:
+    """Return the layers that a key stands for: ``3``, ``range(0, 4)``, ``"3"`` or ``"0-3"``, its end included."""
+    if isinstance(key, range):
+        span = key
+    elif isinstance(key, int) and not isinstance(key, bool):
+        span = range(key, key + 1)
+    else:
+        found = _LAYERS.fullmatch(str(key))
+        span = range(int(found[1]), int(found[2] or found[1]) + 1) if found else range(0)
+    if not span or span.start < 0 or span.step != 1:
+        expected = 'a layer like "3", or a range like "0-3" whose end is not before its beginning'
+        raise PlanError("", got=shown(key), expected=expected, fix="Count layers from 0.")
+    return span
+
+
+def _named(span: range) -> str:
+    return str(span.start) if len(span) == 1 else f"{span.start}-{span.stop - 1}"
+
+
+def _layers(value: Mapping[Any, Any] | Layers) -> Layers:
+    """Put the layers' own precisions in order; no layer may have two."""
+    expected = 'layers and their groups, like {"0-3": {"gate_up": "bf16"}}'
+    with within("layers"):
+        kept = isinstance(value, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value)  # noqa: PLR2004
+        pairs: Any = value if kept else entries(value, None, expected).items()
+        found: list[tuple[range, LayerPrecision]] = []
+        for key, own in pairs:
+            with within(_named(key) if isinstance(key, range) and key else str(key)):
+                found.append((_span(key), LayerPrecision.of(own)))
+    found.sort(key=lambda pair: pair[0].start)
+    for (before, _), (after, _) in pairwise(found):
+        if after.start < before.stop:
+            raise PlanError(
+                f"layers.{_named(after)}",
+                got=f"layer {after.start}, which {_named(before)} has too",
+                expected="every layer in one entry at the most",
+                fix="Cut the ranges so that they do not overlap.",
+            )
+    return tuple(found)
+
+
+def _known(*names: str) -> Any:
+    return lambda _self, field, value: one_of(field.name, value, names)
+
+
+# ---- the values
 
 
 @attrs.frozen
 class WeightPrecision:
     """How one group of weights is stored and multiplied.
 
-    The fidelity follows the format: the matrix engine multiplies as many bits as the weights have
-    (tech report 4.7: LoFi for BFP4, HiFi2 for BFP8, HiFi4 for BF16).
+    The fidelity follows the format unless given: the matrix engine multiplies as many bits as the weights
+    have (tech report 4.7: LoFi for BFP4, HiFi2 for BFP8, HiFi4 for BF16).
+
+    A pass of the engine takes 5 bits of a weight and 7 of an activation (tt-metal's matrix_engine report): LoFi is
+    one pass, HiFi2 a second for the weight's other bits, HiFi4 two more for the activation's last bit. LoFi would
+    drop 3 of the 8 bits of a BF16 weight; BFP8 keeps more in half the memory, so that is refused. It drops 2 of the
+    7 of a BFP8 weight, which the report finds to work at times, so that is allowed.
+
+    :raises PlanError: if format or fidelity are unknown or do not go together.
     """
 
-    format: Format
+    format: Format = attrs.field(validator=_known(*FORMATS))
+    fidelity: Fidelity = attrs.field(validator=_known(*FIDELITIES))
 
-    @property
-    def fidelity(self) -> Fidelity:
-        """The math fidelity that wastes no bit of the format and no pass of the engine."""
-        return _FIDELITY[self.format]
+    @fidelity.default
+    def _fidelity_of_format(self) -> Fidelity:
+        return _FIDELITY[self.format] if self.format in FORMATS else "HiFi4"
+
+    @fidelity.validator
+    def _keeps_the_weights_bits(self, _: object, value: object) -> None:
+        if (self.format, value) == ("bf16", "LoFi"):
+            raise PlanError(
+                "fidelity",
+                got="LoFi for bf16 weights: it multiplies 5 of their 8 bits",
+                expected="HiFi4, or HiFi2, which drops the activations' last bit only",
+                fix="For speed store them as bfp8 or bfp4 instead, which also takes less memory.",
+            )
 
     @property
     def tile_bytes(self) -> int:
@@ -41,40 +154,123 @@ class WeightPrecision:
 
 
 @attrs.frozen(kw_only=True)
+class LayerPrecision:
+    """What some layers have of their own; None where they have what the model has. Groups as in the policy."""
+
+    qkv: WeightPrecision | None = None
+    out: WeightPrecision | None = None
+    gate_up: WeightPrecision | None = None
+    down: WeightPrecision | None = None
+    kv_cache: Format | None = None
+
+    @classmethod
+    def of(cls, groups: LayerPrecision | Mapping[str, Any]) -> LayerPrecision:
+        """Make it from groups as a JSON file has them.
+
+        :raises PlanError: if a group is unknown, belongs to no layer, or has no precision.
+        """
+        if isinstance(groups, cls):
+            return groups
+        fix = "Choose one; lm_head belongs to no layer."
+        given = entries(groups, OF_A_LAYER, 'groups and their precisions, like {"gate_up": "bf16"}', fix)
+        return cls(**converted(given))
+
+    def given(self) -> dict[str, Any]:
+        """Return the groups that are not None."""
+        return {name: value for name, value in attrs.asdict(self, recurse=False).items() if value is not None}
+
+
+@attrs.frozen(kw_only=True)
 class PrecisionPolicy:
-    """A format for every tensor group; activations are bf16."""
+    """A precision for every tensor group; activations are bf16.
 
-    qkv: WeightPrecision
-    out: WeightPrecision
-    gate_up: WeightPrecision
-    down: WeightPrecision
-    lm_head: WeightPrecision
-    kv_cache: Format
+    A group of weights is a :class:`WeightPrecision`, or what a file has for it: ``"bfp8"``, or
+    ``{"format": "bfp8", "fidelity": "HiFi4"}``. As a file (docs/precision.md)::
 
+        {"base": "performance", "gate_up": "bfp8", "layers": {"0-1": {"gate_up": "bf16"}, "31": {"kv_cache": "bf16"}}}
 
-_BF16, _BFP8, _BFP4 = WeightPrecision("bf16"), WeightPrecision("bfp8"), WeightPrecision("bfp4")
+    :param kv_cache: the format of keys and values.
+    :param layers: what single layers have of their own, by layer, range of layers, or ``"first-last"``; kept
+        as pairs in the order of the layers. The rest they take from the policy.
+    :param source: what errors call the policy: its file.
+    :raises PlanError: if a precision or a layer is none, or a layer is in two ranges.
+    """
+
+    qkv: WeightPrecision = attrs.field(converter=_group)
+    out: WeightPrecision = attrs.field(converter=_group)
+    gate_up: WeightPrecision = attrs.field(converter=_group)
+    down: WeightPrecision = attrs.field(converter=_group)
+    lm_head: WeightPrecision = attrs.field(converter=_group)
+    kv_cache: Format = attrs.field(validator=_known(*FORMATS))
+    layers: Layers = attrs.field(default=(), converter=_layers)
+    source: str = attrs.field(default="precision", eq=False, repr=False)
+
+    def of(self, layer: int) -> PrecisionPolicy:
+        """Return what one layer has: a policy without layers of its own."""
+        own = next((own.given() for span, own in self.layers if layer in span), {})
+        return attrs.evolve(self, layers=(), **own)
+
+    def check_layers(self, count: int) -> None:
+        """Check that a model of ``count`` layers has all that are named.
+
+        :raises PlanError: if it does not.
+        """
+        for span, _ in self.layers:
+            if span.stop > count:
+                raise PlanError(
+                    f"{self.source}, layers.{_named(span)}",
+                    got=f"layer {max(span.start, count)}",
+                    expected=f"0 to {count - 1}: the model has {count} layers",
+                    fix="Correct the range.",
+                )
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> PrecisionPolicy:
+        """Read a file of the form that :class:`PrecisionPolicy` shows.
+
+        :raises PlanError: if it cannot be read or is wrong, naming the file and the place in it.
+        """
+        from ttfamily.core.precision_file import read
+
+        return read(Path(path))
+
+    def to_json(self) -> str:
+        """Return the text of a file that :meth:`from_json` reads as an equal policy."""
+        from ttfamily.core.precision_file import written
+
+        return written(self)
+
 
 POLICIES: dict[str, PrecisionPolicy] = {
-    "accuracy": PrecisionPolicy(qkv=_BF16, out=_BF16, gate_up=_BFP8, down=_BFP8, lm_head=_BFP8, kv_cache="bf16"),
-    "performance": PrecisionPolicy(qkv=_BFP8, out=_BFP8, gate_up=_BFP4, down=_BFP8, lm_head=_BFP8, kv_cache="bfp8"),
+    "accuracy": PrecisionPolicy(qkv="bf16", out="bf16", gate_up="bfp8", down="bfp8", lm_head="bfp8", kv_cache="bf16"),
+    "performance": PrecisionPolicy(
+        qkv="bfp8", out="bfp8", gate_up="bfp4", down="bfp8", lm_head="bfp8", kv_cache="bfp8"
+    ),
 }
 
 
-def policy(precision: str | PrecisionPolicy) -> PrecisionPolicy:
-    """Return the policy of that name, or the policy itself.
+def policy(precision: str | Path | PrecisionPolicy) -> PrecisionPolicy:
+    """Return the policy of that name or in that file, or the policy itself.
 
-    :raises PlanError: if no policy has that name.
+    :param precision: a string is a name if a policy has it, else a file if it ends with ``.json`` or exists.
+    :raises PlanError: if there is no such policy, or the file is wrong.
     """
     if isinstance(precision, PrecisionPolicy):
         return precision
-    if precision not in POLICIES:
-        raise PlanError(
-            "precision",
-            got=repr(precision),
-            expected=f"one of {', '.join(POLICIES)}, or a PrecisionPolicy",
-            fix="Choose one.",
-        )
-    return POLICIES[precision]
+    if isinstance(precision, Path):
+        return PrecisionPolicy.from_json(precision)
+    if isinstance(precision, str):
+        if precision in POLICIES:
+            return POLICIES[precision]
+        file = os.path.expanduser(precision)  # noqa: PTH111 -- as exists(), it takes any string
+        if precision.endswith(".json") or os.path.exists(file):  # noqa: PTH110 -- Path.exists raises for a long one
+            return PrecisionPolicy.from_json(file)
+    raise PlanError(
+        "precision",
+        got=shown(precision),
+        expected=f"one of {', '.join(POLICIES)}, a JSON file, or a PrecisionPolicy",
+        fix=CHOOSE,
+    )
 
 
 def ttnn_dtype(format_: Format) -> ttnn.DataType:

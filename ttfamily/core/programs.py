@@ -112,7 +112,7 @@ class Programs:
 
     def _collectives(self) -> int:
         """Bytes of L1 that collectives keep for their semaphores, scattered over its upper end."""
-        return COLLECTIVES_BYTES if self.mesh.num_devices > 1 else 0
+        return COLLECTIVES_BYTES if self.mesh.has_collectives else 0
 
     # ---- matmuls
 

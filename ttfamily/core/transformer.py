@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.ccl import reducer
+from ttfamily.core.ccl import Exchange, zeros
 from ttfamily.core.decoder import LAYERS
 from ttfamily.core.embedding import Embedding
 from ttfamily.core.lm_head import LmHead
@@ -32,6 +32,7 @@ class Transformer:
     def __init__(self, plan: Plan, weights: Weights, blocks: Blocks, progress: Callable[[int, int], None]) -> None:
         count = plan.spec.num_hidden_layers
         self.plan = plan
+        self.in_decode, self.in_prefill = Exchange(plan, "decode"), Exchange(plan, "prefill")
         self.embedding = Embedding(plan, weights)
         self.rope = Rope(plan)
         self.layers = []
@@ -47,7 +48,7 @@ class Transformer:
     ) -> ttnn.Tensor:
         """One token for every user.
 
-        :param tokens: ``[1, B]`` uint32.
+        :param tokens: ``[1, B]`` uint32, those of the replica.
         :param positions: ``[B]`` int32, -1 for an empty slot.
         :param rope_positions: ``[1, B]`` uint32, the same with 0 for an empty slot.
         :param page_table: ``[B, P]`` int32.
@@ -58,22 +59,25 @@ class Transformer:
         for layer in self.layers:
             x = layer.decode(x, step)
         del step
-        normed = self.norm.decode(x)
+        normed = self.in_decode.before_head(self.norm.decode(x))
         ttnn.deallocate(x)
         logits = self.lm_head.decode(normed)
         ttnn.deallocate(normed)
         return logits
 
     def prepare_collectives(self) -> None:
-        """Run prefill's collective once for every length.
+        """Run prefill's collectives once for every length.
 
         Each program of a collective keeps semaphores in L1. Made after a trace was captured, they would lie
         where the trace's activations do, and a replay would overwrite them.
         """
-        mesh, width = self.plan.mesh, self.plan.spec.hidden_size
-        reduce = reducer(mesh, ttnn.DRAM_MEMORY_CONFIG)
-        for length in self.plan.prefill_lengths if mesh.num_devices > 1 else ():
-            reduce(ttnn.zeros([1, 1, length, width], dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh.device))
+        mesh = self.plan.mesh
+        if mesh.has_collectives:
+            for length in self.plan.prefill_lengths:
+                self.in_prefill.warm_up(mesh, length)
+                self.norm.warm_up(length)
+                self.embedding.warm_up(length)
+            ttnn.deallocate(self.logits_at(zeros(mesh, TILE, self.plan.stream_width("prefill")), 0))
 
     def prefill(self, tokens: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
         """``[1, S]`` uint32 -> the residual stream behind the last layer, ``[1, 1, S, D]`` in DRAM."""
@@ -86,8 +90,8 @@ class Transformer:
         """Logits of the tile that holds ``token``, ``[1, 1, 32, V]``, cut over the devices: row ``token % 32``."""
         start = token // TILE * TILE
         tile = ttnn.slice(x, (0, 0, start, 0), (1, 1, start + TILE, x.shape[3]))
-        normed = self.norm.prefill(tile)
+        normed = self.in_prefill.before_head(self.norm.prefill(tile))  # [1, 1, 32, hidden_size]
         ttnn.deallocate(tile)
-        logits = self.lm_head.decode(ttnn.to_memory_config(normed, self.plan.residual_memory))
+        logits = self.lm_head.decode(ttnn.to_memory_config(normed, self.plan.whole_memory))
         ttnn.deallocate(normed)
         return logits

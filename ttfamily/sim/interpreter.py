@@ -23,6 +23,8 @@ from ttfamily.sim.trace import TraceRecorder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Observer = Callable[[str, tuple[Any, ...], dict[str, Any], Any], None]
+
 TRACE_FUNCTIONS = ("begin_trace_capture", "end_trace_capture", "execute_trace", "release_trace")
 
 
@@ -32,7 +34,10 @@ class Interpreter:
     :param device: the open ttnn mesh.
     :param computes: True for a simulated mesh, False for a dry one (ops are validated and allocated,
         weights are never filled, and reading a result is an error).
+    :ivar observer: if not None, called behind every op with its name, its arguments and what it returned.
     """
+
+    observer: Observer | None = None
 
     def __init__(self, device: ttnn.MeshDevice, *, computes: bool) -> None:
         self.device = device
@@ -54,8 +59,12 @@ class Interpreter:
             if self._inside:  # an op that ttnn makes of others: the outer one's kernel speaks for all
                 return real(op, *args, **kwargs)
             self._inside = True
+            name = op.python_fully_qualified_name
             try:
-                return self.run(op.python_fully_qualified_name, lambda *a, **k: real(op, *a, **k), args, kwargs)
+                outputs = self.run(name, lambda *a, **k: real(op, *a, **k), args, kwargs)
+                if self.observer is not None:
+                    self.observer(name, args, kwargs, outputs)
+                return outputs
             finally:
                 self._inside = False
 

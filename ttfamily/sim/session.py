@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import ttnn
 
+from ttfamily.core.mesh import TRACE_REGION_BYTES
 from ttfamily.errors import MeshError
 from ttfamily.paths import cache_folder
 from ttfamily.sim.interpreter import Interpreter
 from ttfamily.sim.toolchain import mock_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ttfamily.sim.interpreter import Observer
 
 _open: Session | None = None
 _scratch: Path | None = None  # this process's own: ttnn keeps its first environment until the process ends
@@ -56,11 +64,32 @@ def open_session(shape: tuple[int, int], *, computes: bool) -> Session:
         os.environ.update(mock_environment(cache_folder() / "sim", _scratch))
     one_chip = shape == (1, 1)
     ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED if one_chip else ttnn.FabricConfig.FABRIC_1D)
-    device = ttnn.open_mesh_device(ttnn.MeshShape(*shape))
+    device = ttnn.open_mesh_device(ttnn.MeshShape(*shape), trace_region_size=TRACE_REGION_BYTES)
     interpreter = Interpreter(device, computes=computes)
     interpreter.install()
     _open = Session(device, interpreter)
     return _open
+
+
+@contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Let ``observer`` see every op of the open mesh of the mock cluster: name, arguments, result.
+
+    :raises MeshError: if none is open.
+    """
+    if _open is None:
+        raise MeshError(
+            "observer",
+            got="no open mesh of the mock cluster",
+            expected="one whose ops can be seen",
+            fix='Open a mesh with device="dry" or "simulated" first.',
+        )
+    interpreter = _open.interpreter
+    before, interpreter.observer = interpreter.observer, observer
+    try:
+        yield
+    finally:
+        interpreter.observer = before
 
 
 def _remove_at_exit(folder: Path) -> None:

@@ -16,7 +16,7 @@ from ttfamily.core.embedding import Embedding
 from ttfamily.core.hf_config import HfConfig
 from ttfamily.core.kv_cache import SKIP, SPARE
 from ttfamily.core.lm_head import LmHead
-from ttfamily.core.placement import integers, put, read_cut, read_replicated
+from ttfamily.core.placement import Cut, integers, put, read
 from ttfamily.core.plan import BLOCK_SIZE, Plan
 from ttfamily.core.precision import policy
 from ttfamily.core.steps import DecodeStep, PrefillChunk
@@ -29,20 +29,38 @@ if TYPE_CHECKING:
 
     from ttfamily.core.mesh import Mesh
     from ttfamily.core.rope import Rope
+    from ttfamily.core.schemes import Phase, Scheme
     from ttfamily.core.spec import ModelSpec
     from ttfamily.family import Family
 
 # B rows of a decode step, S tokens (padded), n tokens, D hidden_size, P pages a user
 
+COLUMN_INPUT = Cut(hidden=3)
 POISON = 1e4  # what stands where a prompt is padded: finite, for masks are added
 
 
 def plan_of(
-    spec: ModelSpec, mesh: Mesh, *, max_batch_size: int = 32, max_seq_len: int = 1024, precision: str = "accuracy"
+    spec: ModelSpec,
+    mesh: Mesh,
+    *,
+    max_batch_size: int = 32,
+    max_seq_len: int = 1024,
+    precision: str = "accuracy",
+    scheme: Scheme | None = None,
 ) -> Plan:
-    """Lay a spec out; the blocks have no limit of their own, so a short ``max_position_embeddings`` is lifted."""
+    """Lay a spec out, with ``max_batch_size`` users on each replica.
+
+    The blocks have no limit of their own, so a short ``max_position_embeddings`` is lifted.
+    """
     spec = attrs.evolve(spec, max_position_embeddings=max(max_seq_len, spec.max_position_embeddings))
-    return Plan.of(spec, mesh, policy(precision), max_batch_size=max_batch_size, max_seq_len=max_seq_len)
+    return Plan.of(
+        spec,
+        mesh,
+        policy(precision),
+        max_batch_size=max_batch_size * mesh.replicas,
+        max_seq_len=max_seq_len,
+        scheme=scheme,
+    )
 
 
 class Bench:
@@ -132,32 +150,51 @@ class Bench:
         )
 
 
-def put_prefill(plan: Plan, x: torch.Tensor) -> ttnn.Tensor:
-    """``[n, D] -> [1, 1, S, D]`` in DRAM on every device, the padding poisoned."""
+def put_prefill(plan: Plan, x: torch.Tensor, *, stream: bool) -> ttnn.Tensor:
+    """``[n, D] -> [1, 1, S, D]`` in DRAM, the padding poisoned.
+
+    :param stream: laid over the devices as the residual stream is; else as column-parallel projections read it.
+    """
     rows = plan.padded_length(0, len(x)) - len(x)
-    return put(plan.mesh, functional.pad(x, (0, 0, 0, rows), value=POISON)[None, None], dtype=ttnn.bfloat16)
+    padded = functional.pad(x, (0, 0, 0, rows), value=POISON)[None, None]
+    return put(plan.mesh, padded, dtype=ttnn.bfloat16, cut=plan.stream_cut("prefill") if stream else COLUMN_INPUT)
 
 
-def put_decode(plan: Plan, x: torch.Tensor) -> ttnn.Tensor:
-    """``[slots, D] -> [1, 1, B, D]`` on every device, width-sharded in L1 as the residual is; then poison."""
-    x = functional.pad(x, (0, 0, 0, plan.users - len(x)), value=POISON)
-    return ttnn.to_memory_config(put(plan.mesh, x[None, None], dtype=ttnn.bfloat16), plan.residual_memory)
+def put_decode(plan: Plan, x: torch.Tensor, *, stream: bool) -> ttnn.Tensor:
+    """``[slots, D] -> [1, 1, B, D]``, width-sharded in L1; then poison. All replicas get the same.
+
+    :param stream: as for :func:`put_prefill`.
+    """
+    padded = functional.pad(x, (0, 0, 0, plan.users - len(x)), value=POISON)[None, None]
+    cut, memory = (plan.stream_cut("decode"), plan.residual_memory) if stream else (COLUMN_INPUT, plan.partial_memory)
+    return ttnn.to_memory_config(put(plan.mesh, padded, dtype=ttnn.bfloat16, cut=cut), memory)
 
 
-def read_rows(x: ttnn.Tensor, rows: int) -> torch.Tensor:
-    """``[1, 1, S, D] -> [rows, D]`` float32: what every device holds."""
-    return read_replicated(x)[0, 0, :rows].float()
+def put_whole(plan: Plan, x: torch.Tensor) -> ttnn.Tensor:
+    """``[slots, D] -> [1, 1, B, D]``, whole on every device, as the head reads it."""
+    padded = functional.pad(x, (0, 0, 0, plan.users - len(x)), value=POISON)[None, None]
+    return ttnn.to_memory_config(put(plan.mesh, padded, dtype=ttnn.bfloat16), plan.whole_memory)
 
 
-def read_sum(x: ttnn.Tensor, rows: int) -> torch.Tensor:
-    """``[1, 1, S, D] -> [rows, D]`` float32: the sum of every device's partial sums."""
-    parts = [ttnn.to_torch(part)[0, 0, :rows].float() for part in ttnn.get_device_tensors(x)]
-    return torch.stack(parts).sum(0)
+def read_stream(plan: Plan, x: ttnn.Tensor, rows: int, phase: Phase) -> torch.Tensor:
+    """``[1, 1, S, D] -> [rows, D]`` float32: the residual stream."""
+    return _rows(read(plan.mesh, x, plan.stream_cut(phase)), rows)
 
 
-def read_logits(x: ttnn.Tensor, rows: int, vocab_size: int) -> torch.Tensor:
+def read_sum(plan: Plan, x: ttnn.Tensor, rows: int, _phase: Phase) -> torch.Tensor:
+    """``[1, 1, S, D] -> [rows, D]`` float32: the sum of the partial sums of a row-parallel projection."""
+    parts = read(plan.mesh, x, attrs.evolve(COLUMN_INPUT, tensor=0)).float()  # [devices, 1, S, D]
+    return _rows(parts.sum(0, keepdim=True), rows)
+
+
+def read_logits(plan: Plan, x: ttnn.Tensor, rows: int) -> torch.Tensor:
     """``[1, 1, B, V] -> [rows, vocab_size]`` float32: joined over the devices, padding cut off."""
-    return read_cut(x, 3)[0, 0, :rows, :vocab_size].float()
+    return _rows(read(plan.mesh, x, attrs.evolve(LmHead.LOGITS, data=None)), rows)[:, : plan.spec.vocab_size]
+
+
+def _rows(x: torch.Tensor, rows: int) -> torch.Tensor:
+    values: torch.Tensor = x[0, 0, :rows].float()
+    return values
 
 
 def activations(rows: int, width: int, seed: int) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import ttnn
 
-from ttfamily.core.placement import host_copy, read_cut
+from ttfamily.core.placement import Cut, host_copy, read
 from ttfamily.core.plan import BLOCK_SIZE
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # E head_dim (padded)
 
+BLOCKS_BY_REPLICA = Cut(tensor=1, data=0)
+
 
 class HostCache:
     """A layer's caches, read to the host once; users' keys and values are then looked up in them.
@@ -28,13 +30,14 @@ class HostCache:
 
     def __init__(self, plan: Plan, caches: Sequence[LayerCache]) -> None:
         self._plan = plan
-        self._keys = [read_cut(cache.keys, 1) for cache in caches]  # each [blocks, heads of all devices, 32, E]
-        self._values = [read_cut(cache.values, 1) for cache in caches]
+        # each [blocks of all replicas, heads of all devices, 32, E]
+        self._keys = [read(plan.mesh, cache.keys, BLOCKS_BY_REPLICA) for cache in caches]
+        self._values = [read(plan.mesh, cache.values, BLOCKS_BY_REPLICA) for cache in caches]
 
     def of(self, pages: torch.Tensor, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return one user's keys and values in Hugging Face's order.
 
-        :param pages: ``[P]`` int32, the user's row of the page table.
+        :param pages: ``[P]`` int32, the user's row of the page table, its blocks counted over all replicas.
         :returns: each ``[key/value heads, tokens, head_dim]`` float32.
         """
         keys, values = (self._look_up(tensors, pages, tokens) for tensors in (self._keys, self._values))
@@ -61,19 +64,11 @@ def cache_tensors(model: Model) -> list[ttnn.Tensor]:
 
 
 def read_caches(model: Model) -> list[torch.Tensor]:
-    """Read every cache, ``[blocks, heads of all devices, 32, E]`` each."""
-    return [read_cut(tensor, 1) for tensor in cache_tensors(model)]
+    """Read every cache, ``[blocks of all replicas, heads of all devices, 32, E]`` each."""
+    return [read(model.mesh, tensor, BLOCKS_BY_REPLICA) for tensor in cache_tensors(model)]
 
 
 def write_cache(model: Model, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
-    """Write values, ``[blocks, heads of all devices, 32, E]``, into one of :func:`cache_tensors`."""
-    source = host_copy(model.mesh, values, dtype=tensor.dtype, layout=ttnn.TILE_LAYOUT, cut=1)
+    """Write values, ``[blocks of all replicas, heads of all devices, 32, E]``, into one of :func:`cache_tensors`."""
+    source = host_copy(model.mesh, values, dtype=tensor.dtype, layout=ttnn.TILE_LAYOUT, cut=BLOCKS_BY_REPLICA)
     ttnn.copy_host_to_device_tensor(source, tensor)
-
-
-def fill_caches(model: Model, value: float) -> None:
-    """Write one value everywhere."""
-    for tensor in cache_tensors(model):
-        shape = list(tensor.shape)
-        shape[1] *= model.mesh.num_devices
-        write_cache(model, tensor, torch.full(shape, value, dtype=torch.bfloat16))

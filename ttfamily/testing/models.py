@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 import ttfamily
-from ttfamily.core.checkpoint import SINGLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,12 +65,17 @@ def fill(name: str, parameter: torch.Tensor, generator: torch.Generator) -> None
 
 
 def save_checkpoint(model: PreTrainedModel, folder: Path) -> Path:
-    """Write config.json and model.safetensors, in bfloat16, as ``save_pretrained`` would; returns the folder."""
-    model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(folder)
-    tied = set(getattr(model, "_tied_weights_keys", None) or ()) if model.config.tie_word_embeddings else set()
-    tensors = {name: t.bfloat16().contiguous() for name, t in model.state_dict().items() if name not in tied}
-    save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
+    """Save a model as its users find it, in bfloat16; returns the folder."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        # A tied head is left out, as it would be if the two were still one tensor.
+        tied = (model._tied_weights_keys or ()) if model.config.tie_word_embeddings else ()  # noqa: SLF001
+        tensors = {name: t.bfloat16() for name, t in model.state_dict().items() if name not in tied}
+        model.save_pretrained(folder, state_dict=tensors)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     return folder
 
 

@@ -9,7 +9,7 @@ import attrs
 import torch
 import ttnn
 
-from ttfamily.core.placement import put
+from ttfamily.core.placement import Cut, put
 from ttfamily.sim import session
 
 if TYPE_CHECKING:
@@ -66,15 +66,15 @@ class Bench:
         memory_config: ttnn.MemoryConfig = ttnn.DRAM_MEMORY_CONFIG,
     ) -> Operand:
         """Put host values on the mesh, whole on every device or cut along dimension ``cut``."""
-        tensor = put(self.mesh, values, dtype=dtype, layout=layout, cut=cut, memory_config=memory_config)
-        parts = [values] * self.mesh.num_devices if cut is None else values.chunk(self.mesh.num_devices, cut)
+        tensor = put(self.mesh, values, dtype=dtype, layout=layout, cut=Cut(tensor=cut), memory_config=memory_config)
+        parts = [values] * self.mesh.tensor_parallel if cut is None else values.chunk(self.mesh.tensor_parallel, cut)
         return Operand(tensor, [self.stored(part, dtype) for part in parts])
 
     def random(self, *shape: int, cut: int | None = None, scale: float = 1.0, **placed: Any) -> Operand:
         """Normal numbers of this shape on every device; ``cut`` gives each device its own."""
         whole = list(shape)
         if cut is not None:
-            whole[cut] *= self.mesh.num_devices
+            whole[cut] *= self.mesh.tensor_parallel
         return self.put(torch.randn(whole, generator=self.numbers) * scale, cut=cut, **placed)
 
     def stored(self, values: torch.Tensor, dtype: ttnn.DataType) -> torch.Tensor:

@@ -6,6 +6,7 @@ Every pytest run of an environment with ttfamily loads this module, so it import
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import attrs
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from ttfamily.core.mesh import Mesh
 
@@ -116,6 +117,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     results.test = item.name
     if item.get_closest_marker("tt_simulated") and item.config.getoption("--tt-device") != "simulated":
         pytest.skip("looks into the simulator: run it without --tt-device")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Free the tensors that a failed test's frames hold: they would take the mesh's memory from the tests behind it."""
+    report = yield
+    if call.excinfo is not None and not item.config.getoption("usepdb"):
+        for error in _with_its_causes(call.excinfo.value):
+            traceback.clear_frames(error.__traceback__)
+    return report
+
+
+def _with_its_causes(error: BaseException | None) -> Iterator[BaseException]:
+    if error is not None:
+        yield error
+        for other in (error.__cause__, error.__context__, *getattr(error, "exceptions", ())):
+            yield from _with_its_causes(other)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

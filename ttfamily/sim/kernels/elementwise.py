@@ -13,7 +13,7 @@ from ttfamily.sim.formats import CARRIER
 from ttfamily.sim.kernels import kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ttfamily.sim.tensor import Cell
 
@@ -93,4 +93,13 @@ def typecast(x: Cell, dtype: ttnn.DataType) -> torch.Tensor:
             expected="a float format: the chip rounds or cuts off, another way for every integer format",
             fix="Add the rule to ttfamily/sim/kernels/elementwise.py, and its test.",
         )
+    return value
+
+
+@kernel("unary_chain")
+def unary_chain(x: Cell, ops_chain: Sequence[Any]) -> torch.Tensor:
+    """Apply activations one after the other."""
+    value = x.read()
+    for activation in ops_chain:
+        value = activate(value, activation)
     return value

@@ -11,6 +11,8 @@ from ttfamily.sim.kernels import kernel
 if TYPE_CHECKING:
     from ttfamily.sim.tensor import Cell
 
+TILE = 32
+
 
 def _affine(x: torch.Tensor, weight: Cell | None, bias: Cell | None) -> torch.Tensor:
     # Weights come as [.., W / 32, 32] sticks or as a [.., 1, W] row: both are W values in order.
@@ -55,3 +57,48 @@ def layer_norm(
     centred = value - value.mean(-1, keepdim=True)
     scaled = centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + epsilon)
     return _affine(scaled, weight, bias)
+
+
+# Distributed: each device's statistics stand in the first column of a 32-wide tile; the rest of it is padding.
+
+
+@kernel("rms_norm_pre_all_gather")
+def rms_norm_pre_all_gather(x: Cell) -> torch.Tensor:
+    """The mean of the squares of a device's part: ``[.., W] -> [.., 32]``."""
+    return _in_first_columns(x.read().float().square().mean(-1))
+
+
+@kernel("layer_norm_pre_all_gather")
+def layer_norm_pre_all_gather(x: Cell) -> torch.Tensor:
+    """The mean of the squares and the mean of a device's part: ``[.., W] -> [.., 64]``."""
+    value = x.read().float()
+    return _in_first_columns(value.square().mean(-1), value.mean(-1))
+
+
+@kernel("rms_norm_post_all_gather")
+def rms_norm_post_all_gather(
+    x: Cell, stats: Cell, *, epsilon: float = 1e-12, weight: Cell | None = None, bias: Cell | None = None
+) -> torch.Tensor:
+    """``x / sqrt(mean of the devices' mean squares + epsilon) * weight + bias``."""
+    (square,) = _means(stats, 1)
+    return _affine(x.read().float() * torch.rsqrt(square + epsilon), weight, bias)
+
+
+@kernel("layer_norm_post_all_gather")
+def layer_norm_post_all_gather(
+    x: Cell, stats: Cell, *, epsilon: float = 1e-12, weight: Cell | None = None, bias: Cell | None = None
+) -> torch.Tensor:
+    """``(x - mean) / sqrt(mean square - mean^2 + epsilon) * weight + bias``, by the devices' statistics."""
+    square, mean = _means(stats, 2)
+    return _affine((x.read().float() - mean) * torch.rsqrt(square - mean.square() + epsilon), weight, bias)
+
+
+def _in_first_columns(*numbers: torch.Tensor) -> torch.Tensor:
+    tiles = [torch.nn.functional.pad(number[..., None], (0, TILE - 1), value=float("nan")) for number in numbers]
+    return torch.cat(tiles, -1)
+
+
+def _means(stats: Cell, numbers: int) -> list[torch.Tensor]:
+    """``[.., devices * numbers * 32]`` -> for each number the mean over the devices, ``[.., 1]``."""
+    by_device = stats.read().float()[..., ::TILE].unflatten(-1, (-1, numbers))  # [.., devices, numbers]
+    return [number[..., None] for number in by_device.mean(-2).unbind(-1)]

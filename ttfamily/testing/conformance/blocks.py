@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ttfamily.core.placement import integers
 from ttfamily.core.rope import Rope
 from ttfamily.testing import strategies
-from ttfamily.testing.blocks import activations, put_decode, put_prefill, read_logits, read_rows, read_sum
+from ttfamily.testing.blocks import activations, put_decode, put_prefill, put_whole, read_logits, read_stream, read_sum
 from ttfamily.testing.caches import HostCache
 from ttfamily.testing.conformance.subject import Subject
 from ttfamily.testing.pcc import assert_pcc
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ttfamily.core.mesh import Mesh
+    from ttfamily.core.plan import Plan
+    from ttfamily.core.schemes import Phase
     from ttfamily.testing.conformance.subject import Trial
     from ttfamily.testing.strategies import Batch
 
-    Read = Callable[[ttnn.Tensor, int], torch.Tensor]
+    Read = Callable[[Plan, ttnn.Tensor, int, Phase], torch.Tensor]
 
 BLOCK_PCC, LAYER_PCC, CACHE_PCC = 0.999, 0.998, 0.99
 LONGEST = 512
@@ -41,7 +43,7 @@ class BlockTests(Subject):
     @given(data=st.data(), seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
     def test_norm(self, tt_mesh: Mesh, data: st.DataObject, seed: int, users: int, tokens: int) -> None:
         with self.trial(self.draw(data, most_weights=LIGHT), seed, tt_mesh, users, LONGEST) as trial:
-            compare_both_phases(trial, trial.on.norm(), "layer.attention_norm", tokens, seed, read_rows)
+            compare_both_phases(trial, trial.on.norm(), "layer.attention_norm", tokens, seed, read_stream)
 
     @strategies.examples(10)
     @given(data=st.data(), seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
@@ -57,13 +59,13 @@ class BlockTests(Subject):
             embedding = trial.on.embedding()
             prompt = strategies.random_tokens(vocab, plan.padded_length(0, tokens), seed)
             got = embedding.prefill(integers(tt_mesh, prompt[None], ttnn.uint32))
-            assert torch.equal(read_rows(got, len(prompt)), table(prompt))
+            assert torch.equal(read_stream(plan, got, len(prompt), "prefill"), table(prompt))
             step = strategies.random_tokens(vocab, plan.users, seed + 1)
             got = embedding.decode(integers(tt_mesh, step[None], ttnn.uint32))
-            assert torch.equal(read_rows(got, len(step)), table(step))
+            assert torch.equal(read_stream(plan, got, len(step), "decode"), table(step))
             x = activations(users, plan.spec.hidden_size, seed)
-            got = trial.on.lm_head().decode(put_decode(plan, x))
-            assert_pcc(read_logits(got, users, vocab), trial.hf.get_output_embeddings()(x), BLOCK_PCC)
+            got = trial.on.lm_head().decode(put_whole(plan, x))
+            assert_pcc(read_logits(plan, got, users), trial.hf.get_output_embeddings()(x), BLOCK_PCC)
 
     @strategies.examples(10)
     @given(data=st.data(), batch=strategies.batches(longest=LONGEST), seed=strategies.SEEDS)
@@ -75,21 +77,23 @@ class BlockTests(Subject):
     @given(data=st.data(), batch=strategies.batches(longest=LONGEST), seed=strategies.SEEDS)
     def test_decoder_layer(self, tt_mesh: Mesh, data: st.DataObject, batch: Batch, seed: int) -> None:
         with self.trial(self.draw(data), seed, tt_mesh, len(batch.tokens), LONGEST) as trial:
-            compare_with_cache(trial, trial.on.layer(), "layer", batch, seed, read_rows, LAYER_PCC)
+            compare_with_cache(trial, trial.on.layer(), "layer", batch, seed, read_stream, LAYER_PCC)
 
 
 def compare_both_phases(trial: Trial, block: Any, slot: str, tokens: int, seed: int, read: Read) -> None:
     """Compare a block that treats every token alone, in prefill and in decode.
 
-    :param tokens: of the prompt; decode runs with all users of the plan.
+    :param tokens: of the prompt; decode runs with all users of a replica.
     """
     plan, path = trial.on.plan, trial.paths[slot]
-    for rows, put, run, start in (
-        (tokens, put_prefill, block.prefill, seed),
-        (plan.max_batch_size, put_decode, block.decode, seed + 1),
-    ):
-        x = activations(rows, plan.spec.hidden_size, start)
-        assert_pcc(read(run(put(plan, x)), rows), Sequence(trial.hf).through(path, x), BLOCK_PCC)
+    stream = read is read_stream
+    x = activations(tokens, plan.spec.hidden_size, seed)
+    got = read(plan, block.prefill(put_prefill(plan, x, stream=stream)), tokens, "prefill")
+    assert_pcc(got, Sequence(trial.hf).through(path, x), BLOCK_PCC)
+    users = plan.slots_per_replica
+    x = activations(users, plan.spec.hidden_size, seed + 1)
+    got = read(plan, block.decode(put_decode(plan, x, stream=stream)), users, "decode")
+    assert_pcc(got, Sequence(trial.hf).through(path, x), BLOCK_PCC)
 
 
 def compare_with_cache(
@@ -97,19 +101,20 @@ def compare_with_cache(
 ) -> None:
     """Prefill every slot, then decode all of them together, each at its own position; compare the cache too."""
     plan, hf, path = trial.on.plan, trial.hf, trial.paths[slot]
-    width = plan.spec.hidden_size
+    width, stream = plan.spec.hidden_size, read is read_stream
     table = strategies.page_table(batch, pages=plan.pages, blocks=plan.num_blocks, seed=seed)
     rope, caches = Rope(plan), getattr(block, "attention", block).caches
     wanted = {user: Sequence(hf) for user in batch.slots}
     for user in batch.slots:
         tokens = batch.tokens[user]
         x = activations(tokens, width, seed + user)
-        got = block.prefill(put_prefill(plan, x), trial.on.chunk(rope, table[user], tokens))
-        assert_pcc(read(got, tokens), wanted[user].through(path, x), at_least)
+        got = block.prefill(put_prefill(plan, x, stream=stream), trial.on.chunk(rope, table[user], tokens))
+        assert_pcc(read(plan, got, tokens, "prefill"), wanted[user].through(path, x), at_least)
     compare_caches(HostCache(plan, caches), table, batch, wanted)
     positions = torch.tensor([tokens or -1 for tokens in batch.tokens], dtype=torch.int32)
     x = activations(len(batch.tokens), width, seed - 1)
-    got = read(block.decode(put_decode(plan, x), trial.on.step(rope, table, positions)), len(batch.tokens))
+    out = block.decode(put_decode(plan, x, stream=stream), trial.on.step(rope, table, positions))
+    got = read(plan, out, len(batch.tokens), "decode")
     for user in batch.slots:
         assert_pcc(got[user, None], wanted[user].through(path, x[user, None]), at_least)
     grown = strategies.Batch(tokens=tuple(tokens and tokens + 1 for tokens in batch.tokens))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ttfamily import model as model_module
 from ttfamily.core.kv_cache import SPARE
-from ttfamily.core.placement import integers, read_cut
+from ttfamily.core.lm_head import LmHead
+from ttfamily.core.placement import WHOLE, integers, read
 from ttfamily.core.plan import BLOCK_SIZE
 from ttfamily.testing.blocks import POISON
 from ttfamily.testing.caches import HostCache, cache_tensors, read_caches, write_cache
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import ttnn
 
     from ttfamily.core.mesh import Mesh
+    from ttfamily.core.placement import Cut
     from ttfamily.model import Model
 
 SLOTS, LONGEST, STEPS = 6, 192, 4
@@ -93,7 +95,7 @@ class InvariantTests(Subject):
             before = read_caches(model)
             model.prefill(random_tokens(model.spec.vocab_size, count, seed), 0)
             mine = pages_of(model, 0)[: -(-count // BLOCK_SIZE)].tolist()
-            others = [block for block in range(model.plan.num_blocks) if block not in mine]
+            others = [block for block in range(model.plan.num_blocks * model.mesh.replicas) if block not in mine]
             for values, old in zip(read_caches(model), before, strict=True):
                 assert torch.equal(values[others], old[others])
                 assert not torch.equal(values[mine], old[mine])
@@ -138,9 +140,10 @@ class InvariantTests(Subject):
             tokens = {slot: (slot, count) for slot, count in users.items()}
             traced = [step(model, tokens) for _ in range(3)]  # the very first of a model is eager
             graph = model._graph  # noqa: SLF001
-            eager = model.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
+            out = model.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
+            eager = graph._of_slots(read(model.mesh, out, LmHead.LOGITS)[0, 0].float())  # noqa: SLF001
             for slot in users:
-                assert same(read_cut(eager, 3)[0, 0, slot, :vocab].float(), traced[0][slot])
+                assert same(eager[slot, :vocab], traced[0][slot])
                 assert all(same(again[slot], traced[0][slot]) for again in traced)
 
 
@@ -175,9 +178,10 @@ def step(model: Model, users: Mapping[int, tuple[int, int]]) -> torch.Tensor:
 
 
 def pages_of(model: Model, slot: int) -> torch.Tensor:
-    """Return the slot's row of the page table."""
+    """Return the slot's row of the page table, its blocks counted over all replicas."""
+    plan = model.plan
     row: torch.Tensor = model._pages.table[slot]  # noqa: SLF001
-    return row
+    return row + slot // plan.slots_per_replica * plan.num_blocks
 
 
 def same(got: torch.Tensor, want: torch.Tensor) -> bool:
@@ -189,13 +193,13 @@ def random_padding(model: Model, prompts: Prompts, seed: int) -> Any:
     """Stand in for ``integers``: the ids behind the end of a prompt are random instead of 0."""
     import ttnn
 
-    def put(mesh: Mesh, tensor: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:
+    def put(mesh: Mesh, tensor: torch.Tensor, dtype: ttnn.DataType, cut: Cut = WHOLE) -> ttnn.Tensor:
         for prompt in prompts.values() if dtype == ttnn.uint32 else ():
             ids, rest = tensor[0, : len(prompt)], tensor[0, len(prompt) :]
             if torch.equal(ids, prompt) and not rest.any():
                 padding = random_tokens(model.spec.vocab_size, len(rest), seed).to(ids.dtype)
                 tensor = torch.cat([ids, padding])[None]
-        return integers(mesh, tensor, dtype)
+        return integers(mesh, tensor, dtype, cut)
 
     return put
 
@@ -207,14 +211,15 @@ def poison_before(model: Model, real: Any) -> Any:
     """
 
     def poisoned_step(tokens: torch.Tensor, positions: torch.Tensor, table: torch.Tensor | None) -> Any:
-        written = torch.zeros(model.plan.num_blocks, 1, BLOCK_SIZE, 1, dtype=torch.bool)
-        owned = torch.zeros(model.plan.num_blocks, 1, 1, 1, dtype=torch.bool)
+        blocks_in_all = model.plan.num_blocks * model.mesh.replicas
+        written = torch.zeros(blocks_in_all, 1, BLOCK_SIZE, 1, dtype=torch.bool)
+        owned = torch.zeros(blocks_in_all, 1, 1, 1, dtype=torch.bool)
         for slot in (positions >= 0).nonzero().flatten().tolist():
             count = int(positions[slot])
             blocks = pages_of(model, slot)[: count // BLOCK_SIZE + 1].long()
             rows = torch.arange(len(blocks) * BLOCK_SIZE).unflatten(0, (-1, BLOCK_SIZE)) < count
             written[blocks], owned[blocks] = rows[:, None, :, None], True
-        owned[SPARE] = True
+        owned[SPARE :: model.plan.num_blocks] = True
         fill = torch.where(owned, POISON, float("nan"))
         for tensor, values in zip(cache_tensors(model), read_caches(model), strict=True):
             write_cache(model, tensor, torch.where(written, values, fill.to(values.dtype)))

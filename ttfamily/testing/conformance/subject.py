@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import pytest
+from hypothesis import reject
 
 from ttfamily.core.hf_config import HfConfig
+from ttfamily.errors import PlanError
 from ttfamily.testing.blocks import Bench
 from ttfamily.testing.configs import MOST_WEIGHTS, decoder_configs
 from ttfamily.testing.models import config_class_of, loaded, make_model, save_checkpoint
@@ -115,7 +118,7 @@ class Subject:
         """Make a model and lay its blocks out on the mesh, for prompts of up to ``longest`` tokens."""
         log.debug("example", extra={"example": True})
         hf = make_model(config, seed)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, or_another_shape():
             save_checkpoint(hf, Path(folder))
             on = Bench(Path(folder), mesh, self.family, max_batch_size=users, max_seq_len=longest + 32)
             yield Trial(hf=hf, on=on, paths=self.paths(on.plan.spec))
@@ -124,5 +127,16 @@ class Subject:
     def loaded(self, hf: PreTrainedModel, mesh: Mesh, **options: Any) -> Iterator[Model]:
         """Save a model and load it as a user would."""
         log.debug("example", extra={"example": True})
-        with loaded(hf, mesh, family=self.family, **options) as model:
+        with contextlib.ExitStack() as stack:
+            with or_another_shape():
+                model = stack.enter_context(loaded(hf, mesh, family=self.family, **options))
             yield model
+
+
+@contextmanager
+def or_another_shape() -> Iterator[None]:
+    """Let hypothesis draw another example where the plan says that a shape fits no core, as it should."""
+    try:
+        yield
+    except PlanError:
+        reject()

@@ -1,0 +1,161 @@
+"""Named meshes: their shapes, what each axis is for, and the links between the chips. Nothing is opened here."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import attrs
+
+from ttfamily.errors import MeshError
+
+Topology = Literal["line", "ring"]
+MAX_AXIS = 8  # chips in a row of any board here
+
+
+@attrs.frozen(kw_only=True)
+class Axis:
+    """One axis of a mesh.
+
+    :param devices: chips along it.
+    :param topology: whether its ends are joined.
+    :param links: ethernet links between neighbours, each 100 Gb/s each way.
+    """
+
+    devices: int
+    topology: Topology = "line"
+    links: int = 1
+
+
+@attrs.frozen(kw_only=True)
+class Board:
+    """A mesh that can be asked for by name.
+
+    :param rows: the axis along a column of chips.
+    :param columns: the axis along a row of chips.
+    :param source: where its links and topology are documented.
+    """
+
+    name: str
+    rows: Axis
+    columns: Axis
+    source: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of chips."""
+        return self.rows.devices, self.columns.devices
+
+
+def _board(name: str, rows: int, columns: int, topology: Topology, links: int, source: str) -> Board:
+    return Board(
+        name=name,
+        rows=Axis(devices=rows, topology=topology, links=links),
+        columns=Axis(devices=columns, topology=topology, links=links),
+        source=source,
+    )
+
+
+_N300 = "peers.md: two links between an n300's chips; tech report 3.3 uses one on n300 and T3000"
+_T3K = "tech report 3.3: a T3000 is a ring of eight chips, or 2 x 4; one link"
+_GALAXY = "peers.md: four links between neighbours; tech report 3.3: 8 x 4, four links along axis 0, three along axis 1"
+BOARDS: dict[str, Board] = {
+    board.name: board
+    for board in (
+        _board("n150", 1, 1, "line", 1, "one Wormhole chip"),
+        _board("n300", 1, 2, "line", 2, _N300),
+        _board("t3k", 1, 8, "ring", 1, _T3K),
+        _board("galaxy", 8, 4, "line", 4, _GALAXY),
+        _board("p150", 1, 1, "line", 1, "one Blackhole chip"),
+    )
+}
+ALIASES = {"tg": "galaxy"}
+
+
+@attrs.frozen(kw_only=True)
+class MeshSpec:
+    """A mesh as it was asked for: chips in rows and columns, and what is cut along each axis.
+
+    A tensor-parallel weight has its output features (of a column-parallel one) cut along the *tensor* axis.
+    On a mesh with two axes its input features are cut along the *hidden* axis, as the residual stream is (tech
+    report 3.3, 2D weight sharding); or that axis is the *data* axis, along which whole replicas lie.
+
+    :param name: as the caller wrote it.
+    :param replicas: along the rows; 1 without data parallelism.
+    """
+
+    name: str
+    rows: Axis
+    columns: Axis
+    replicas: int = 1
+
+    @classmethod
+    def parse(cls, name: str) -> MeshSpec:
+        """Read ``n300``, ``2x4``, ``t3k/dp4`` and the like.
+
+        :raises MeshError: if the name means nothing, or the replicas do not divide the chips.
+        """
+        board, _, hybrid = name.partition("/")
+        rows, columns = _axes(name, ALIASES.get(board, board))
+        if not hybrid:
+            return cls(name=name, rows=rows, columns=columns)
+        match = re.fullmatch(r"dp(\d+)", hybrid)
+        replicas = int(match.group(1)) if match else 0
+        chips = rows.devices * columns.devices
+        fitting = [n for n in range(1, chips + 1) if chips % n == 0 and max(n, chips // n) <= MAX_AXIS]
+        if replicas not in fitting:
+            raise MeshError(
+                f"mesh {name!r}",
+                got=repr(hybrid),
+                expected=f"dp and how many replicas share the {chips} chips: {', '.join(map(str, fitting))}",
+                fix=f"Write {board}/dp{fitting[-1]}, for example.",
+            )
+        return cls(
+            name=name,
+            rows=attrs.evolve(rows, devices=replicas),
+            columns=attrs.evolve(columns, devices=chips // replicas, topology="line"),
+            replicas=replicas,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of chips."""
+        return self.rows.devices, self.columns.devices
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """Rows and columns, by number."""
+        return self.rows, self.columns
+
+    @property
+    def tensor_axis(self) -> int:
+        """The axis along which heads, intermediate size and vocabulary are cut: the longer one."""
+        rows, columns = self.shape
+        return 0 if self.replicas == 1 and rows > columns else 1
+
+    @property
+    def hidden_axis(self) -> int | None:
+        """The axis along which the hidden size is cut; None if there are replicas along it, or one chip."""
+        other = 1 - self.tensor_axis
+        return other if self.replicas == 1 and self.shape[other] > 1 else None
+
+    @property
+    def data_axis(self) -> int | None:
+        """The axis along which replicas lie."""
+        return 0 if self.replicas > 1 else None
+
+
+def _axes(name: str, board: str) -> tuple[Axis, Axis]:
+    if board in BOARDS:
+        return BOARDS[board].rows, BOARDS[board].columns
+    match = re.fullmatch(r"([1-9])x([1-9])", board)
+    if match is None or max(int(n) for n in match.groups()) > MAX_AXIS:
+        raise MeshError(
+            "mesh",
+            got=repr(name),
+            expected=f"one of {', '.join([*BOARDS, *ALIASES])}; rows x columns up to {MAX_AXIS}x{MAX_AXIS}, such as "
+            "'2x4'; or either with replicas, such as 't3k/dp4'",
+            fix="Name the board that you have.",
+        )
+    rows, columns = (Axis(devices=int(n), topology="ring" if int(n) == MAX_AXIS else "line") for n in match.groups())
+    return rows, columns

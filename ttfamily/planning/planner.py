@@ -1,0 +1,270 @@
+"""From a config to a report: lay the model out on a dry mesh, record its phases, count, predict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ttfamily.core.mesh import TRACE_REGION_BYTES
+from ttfamily.core.plan import Plan
+from ttfamily.core.precision import TILE_BYTES, policy
+from ttfamily.errors import PlanError
+from ttfamily.planning.hardware import chip_of
+from ttfamily.planning.inventory import CACHE, held_tensors
+from ttfamily.planning.layout import laid_out
+from ttfamily.planning.published import PROMPT, published
+from ttfamily.planning.report import Collective, Comparison, Context, Reads, Report, SlotCut, Speed
+from ttfamily.planning.roofline import decode_time, link_bytes, prefill_time
+from ttfamily.planning.traffic import (
+    BF16_BYTES,
+    Roles,
+    Step,
+    decode_floor,
+    element_bytes,
+    format_of,
+    stream_traffic,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from ttfamily.core.hf_config import HfConfig
+    from ttfamily.core.precision import PrecisionPolicy
+    from ttfamily.family import Family
+    from ttfamily.planning.hardware import Chip
+    from ttfamily.planning.inventory import Held
+    from ttfamily.planning.layout import Layout
+    from ttfamily.planning.roofline import PhaseTime
+    from ttfamily.planning.stream import Stream
+
+BATCHES = (1, 2, 4, 8, 16, 32)
+LOGIT_ROWS = 32  # that a device sends to the host: a tile's
+TRACE = "trace region"
+
+
+def plan_model(
+    config: HfConfig,
+    family: Family,
+    *,
+    name: str,
+    mesh: str,
+    precision: str | Path | PrecisionPolicy = "accuracy",
+    users: int = 1,
+    context: int | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Report:
+    """Plan a model on a mesh, from its config alone.
+
+    :param name: of the model, for the reader.
+    :param users: slots; all of them decode.
+    :param context: tokens for each user; by default the model's own limit, or what fits if that is less.
+    :raises TtfamilyError: if the model cannot be laid out, or does not fit.
+    """
+    with laid_out(
+        config,
+        family,
+        mesh=mesh,
+        precision=policy(precision),
+        max_batch_size=users,
+        max_seq_len=context,
+        progress=progress,
+    ) as layout:
+        return _report(layout, name=name, family=family.name, precision=str(precision))
+
+
+def _report(layout: Layout, *, name: str, family: str, precision: str) -> Report:
+    plan, mesh = layout.plan, layout.mesh
+    spec, total = plan.spec, mesh.dram_bytes()[1]
+    held = held_tensors(layout.transformer, mesh.dram_banks)
+    roles = Roles(held)
+    prompt = max(1, min(PROMPT, plan.max_seq_len - 1))
+    here = Step(users=plan.slots_per_replica, position=prompt)
+    far = attrs.evolve(here, position=plan.max_seq_len - 1)
+    decode, prefill = layout.decode(), layout.prefill(prompt)
+    longest = layout.prefill(min(plan.max_seq_len, 2 * plan.prefill_lengths[-1]))
+    reads = [
+        Reads(
+            users=step.users,
+            position=step.position,
+            traffic=stream_traffic(decode, roles, step),
+            floor=decode_floor(plan, layout.weights, decode, step),
+        )
+        for step in (here, far)
+    ]
+    speeds = _speeds(layout, roles, decode, prefill, reads)
+    return Report(
+        model=name,
+        family=family,
+        mesh=mesh.name,
+        chips=mesh.shape[0] * mesh.shape[1],
+        precision=precision,
+        users=plan.max_batch_size,
+        context=plan.max_seq_len,
+        sizes=_sizes(plan),
+        schemes={str(phase): str(scheme) for phase, scheme in plan.schemes.items()},
+        cuts=_cuts(layout, held),
+        memory=_memory(held, layout.loaded_bytes, total, running=max(longest.dram_span, decode.dram_span)),
+        loaded_bytes=layout.loaded_bytes,
+        dram_bytes=total + TRACE_REGION_BYTES,
+        contexts=tuple(Context(users=users, tokens=_longest(plan, users)) for users in BATCHES),
+        collectives=(*_collectives(plan, "decode", decode), *_collectives(plan, "prefill", prefill)),
+        decode_ops=decode.counts(),
+        decode_programs=sum(len(op.programs) for op in decode.ops),
+        prefill_ops=prefill.counts(),
+        reads=tuple(reads),
+        prompt=prompt,
+        first_token=speeds.get("first_token"),
+        token=speeds.get("token"),
+        token_at_context=speeds.get("token_at_context"),
+        comparisons=_comparisons(plan, speeds),
+    )
+
+
+def _sizes(plan: Plan) -> dict[str, int]:
+    spec = plan.spec
+    return {
+        "hidden_size": spec.hidden_size,
+        "num_hidden_layers": spec.num_hidden_layers,
+        "num_attention_heads": spec.attention.num_attention_heads,
+        "num_key_value_heads": spec.attention.num_key_value_heads,
+        "head_dim": spec.attention.head_dim,
+        "intermediate_size": spec.mlp.intermediate_size,
+        "vocab_size": spec.vocab_size,
+    }
+
+
+def _longest(plan: Plan, users: int) -> int | None:
+    users *= plan.mesh.replicas
+    try:
+        return Plan.of(plan.spec, plan.mesh, plan.precision, max_batch_size=users, max_seq_len=None).max_seq_len
+    except PlanError:
+        return None
+
+
+# ---- memory
+
+
+def _cuts(layout: Layout, held: list[Held]) -> tuple[SlotCut, ...]:
+    plan, by_group = layout.plan, _by_group(held)
+    parts = plan.mesh.tensor_parallel * plan.mesh.hidden_parallel
+    rows = {}
+    for taken in layout.weights.taken:
+        groups = [group for group in _groups_of(taken.slot) if group in by_group]
+        before = rows.get(taken.slot)
+        size = taken.elements * element_bytes(plan, taken.slot, taken.layer) + taken.biases * BF16_BYTES
+        share = round(size / (1 if taken.cut == "replicated" else parts)) + (before.share if before else 0)
+        formats = {*(before.formats if before else ()), format_of(plan, taken.slot, taken.layer)}
+        rows[taken.slot] = SlotCut(
+            slot=taken.slot,
+            cut=taken.cut,
+            formats=tuple(sorted(formats, key=TILE_BYTES.__getitem__)),
+            share=share,
+            held=sum(by_group[group] for group in groups),
+        )
+    return tuple(rows.values())
+
+
+def _groups_of(slot: str) -> list[str]:
+    """``layer.mlp.gate_up`` is held by ``mlp.gate_up``, or by ``mlp.gate`` and ``mlp.up``."""
+    name = slot.removeprefix("layer.")
+    block, _, projections = name.rpartition(".")
+    return list(dict.fromkeys([name, *(f"{block}.{each}" for each in projections.split("_") if block)]))
+
+
+def _by_group(held: list[Held]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for each in held:
+        sizes[each.group] = sizes.get(each.group, 0) + each.tensor.held
+    return sizes
+
+
+def _memory(held: list[Held], loaded: int, total: int, *, running: int) -> dict[str, int]:
+    """:param running: bytes that running the model takes beside what is loaded."""
+    groups = _by_group(held)
+    cache = groups.pop(CACHE, 0)
+    weights = dict(sorted(groups.items(), key=lambda item: -item[1]))
+    other = {"other": loaded - cache - sum(weights.values())}
+    return {
+        **weights,
+        **{name: size for name, size in other.items() if size},
+        CACHE: cache,
+        "activations": running,
+        TRACE: TRACE_REGION_BYTES,
+        "free": total - loaded - running,
+    }
+
+
+# ---- collectives
+
+
+def _collectives(plan: Plan, phase: str, stream: Stream) -> list[Collective]:
+    found: dict[tuple[str, int, int], int] = {}
+    for op in stream.ops:
+        if op.axis is not None:
+            size = max(tensor.bytes for tensor in (*op.inputs.values(), *op.outputs))
+            key = (op.name, op.axis, size)
+            found[key] = found.get(key, 0) + 1
+    rows = []
+    for (name, number, size), count in found.items():
+        axis = plan.mesh.spec.axes[number]
+        rows.append(
+            Collective(
+                phase=phase,
+                op=name,
+                axis=number,
+                devices=axis.devices,
+                topology=axis.topology,
+                links=axis.links,
+                count=count,
+                per_layer=count // plan.spec.num_hidden_layers,
+                bytes=size,
+                link_bytes=round(link_bytes(size, axis) * (2 if name == "all_reduce" else 1)),
+            )
+        )
+    return rows
+
+
+# ---- speed
+
+
+def _speeds(
+    layout: Layout, roles: Roles, decode: Stream, prefill: Stream, reads: list[Reads]
+) -> Mapping[str, Speed]:
+    chip, axes = chip_of(layout.mesh), layout.mesh.spec.axes
+    if chip is None:
+        return {}
+    logits = layout.plan.vocab_per_device * LOGIT_ROWS * BF16_BYTES
+    steps = [Step(users=each.users, position=each.position) for each in reads]
+    here, far = (decode_time(decode, chip, axes, roles, step, logits_bytes=logits) for step in steps)
+    for time, each in zip((here, far), reads, strict=True):
+        _not_faster_than_dram(time, each, chip)
+    first = prefill_time(prefill, chip, axes, roles, logits_bytes=logits)
+    return {"first_token": _speed(first), "token": _speed(here), "token_at_context": _speed(far)}
+
+
+def _speed(time: PhaseTime) -> Speed:
+    split = {str(bound): seconds for bound, seconds in time.split.items()}
+    return Speed(seconds=time.seconds, bound=time.bound, split=split, by_op=time.by_op)
+
+
+def _not_faster_than_dram(time: PhaseTime, reads: Reads, chip: Chip) -> None:
+    least = reads.floor / chip.dram_peak
+    if time.seconds < least:
+        raise AssertionError(f"a step of {time.seconds} s was predicted; DRAM alone takes {least} s: an op is missing")
+
+
+def _comparisons(plan: Plan, speeds: Mapping[str, Speed]) -> tuple[Comparison, ...]:
+    if not speeds or plan.max_batch_size != 1 or plan.max_seq_len <= PROMPT:
+        return ()
+    return tuple(
+        Comparison(
+            precision=row.precision,
+            published_tokens_per_s=row.tokens_per_s,
+            published_ttft_ms=row.ttft_ms,
+            tokens_per_s_ratio=1 / speeds["token"].seconds / row.tokens_per_s,
+            ttft_ratio=1000 * speeds["first_token"].seconds / row.ttft_ms,
+        )
+        for row in published(plan.spec, plan.mesh.name)
+    )

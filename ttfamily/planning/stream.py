@@ -1,0 +1,222 @@
+"""The op stream of one phase: every op that a dry mesh ran, with what it read, wrote and was configured with."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import ttnn
+
+from ttfamily.errors import SimulatorError
+from ttfamily.sim.boundary import CROSSINGS
+from ttfamily.sim.session import observed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ttfamily.core.mesh import Mesh
+
+Memory = Literal["dram_interleaved", "dram_sharded", "l1", "host"]
+
+TILE_ELEMENTS = 1024
+DEVICE_OPERATION = "DeviceOperation"  # how the graph names what is dispatched as a program
+# What a caller says about an op beside its tensors, as far as traffic and time depend on it.
+SETTINGS = ("sliding_window_size", "is_causal", "num_links", "transpose_b")
+
+
+@attrs.frozen(kw_only=True)
+class TensorFacts:
+    """A tensor on one device.
+
+    :param shape: of one device's part.
+    :param dtype: ttnn's name, ``BFLOAT8_B``.
+    :param bytes: of one device's part, tiles with their padding and block formats with their exponents.
+    :param held: the DRAM that it takes, its share of every bank rounded up; 0 elsewhere.
+    :param cores: that it is sharded over; 0 if it is not.
+    :param buffer: which buffer it is in; two tensors may share one. None on the host.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    layout: Literal["tile", "row_major"]
+    memory: Memory
+    bytes: int
+    held: int
+    cores: int
+    buffer: int | None
+
+    @property
+    def in_dram(self) -> bool:
+        """Whether reading it costs DRAM bandwidth."""
+        return self.memory.startswith("dram")
+
+
+@attrs.frozen(kw_only=True)
+class Op:
+    """One call of a ttnn op.
+
+    :param name: without ``ttnn.``.
+    :param inputs: by keyword, or by position (``"0"``; in a list ``"0.1"``).
+    :param programs: what was dispatched to the device for it, in order; nothing for a mere view.
+    :param fidelity: of its compute kernel config, or None.
+    :param config: the whole numbers of its program config; ``cores`` those of its grid.
+    :param axis: of the mesh, for a collective.
+    :param settings: see :data:`SETTINGS`.
+    """
+
+    name: str
+    inputs: Mapping[str, TensorFacts]
+    outputs: tuple[TensorFacts, ...]
+    programs: tuple[str, ...] = ()
+    fidelity: str | None = None
+    config: Mapping[str, int] = attrs.field(factory=dict)
+    axis: int | None = None
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def short_name(self) -> str:
+        """The last part of the name."""
+        return self.name.rpartition(".")[2]
+
+
+@attrs.frozen(kw_only=True)
+class Stream:
+    """All ops of one phase, in order; those that dispatch nothing are counted in ``calls`` only.
+
+    :param calls: of ttnn functions, all of them: what the host does when nothing is traced.
+    :param dram_span: bytes of DRAM on a device that the phase needs free, with the holes that its own
+        tensors leave between each other.
+    """
+
+    ops: tuple[Op, ...]
+    calls: int
+    dram_span: int
+
+    def counts(self) -> dict[str, int]:
+        """How often each op stands in the stream."""
+        names = sorted({op.name for op in self.ops})
+        return {name: sum(op.name == name for op in self.ops) for name in names}
+
+
+def record(mesh: Mesh, run: Callable[[], object]) -> Stream:
+    """Record what ``run`` does on a dry mesh."""
+    seen: list[Op] = []
+    ttnn.graph.begin_graph_capture(ttnn.graph.RunMode.NORMAL)
+    try:
+        with observed(lambda *call: seen.append(_op(mesh, *call))):
+            result = run()
+    finally:
+        graph = ttnn.graph.end_graph_capture()
+    del result
+    effects = list(_effects(graph))
+    names = [name for name, _ in effects]
+    same = [f"ttnn.{op.name}" in {name, *CROSSINGS} for op, name in zip(seen, names, strict=False)]
+    if len(names) != len(seen) or not all(same):
+        raise SimulatorError(
+            "op stream",
+            got=f"{len(names)} calls in ttnn's graph",
+            expected=f"the {len(seen)} that the interpreter saw",
+            fix="Report this: ttnn's graph has changed.",
+        )
+    ops = [attrs.evolve(op, programs=programs) for op, (_, programs) in zip(seen, effects, strict=True)]
+    return Stream(
+        ops=tuple(op for op in ops if op.programs),
+        calls=len(ops),
+        dram_span=_dram_span(graph, mesh.dram_banks),
+    )
+
+
+def facts(tensor: ttnn.Tensor, banks: int) -> TensorFacts:
+    """Return the facts of a tensor.
+
+    :param banks: DRAM banks of a chip.
+    """
+    shape, tiled = tuple(tensor.shape), tensor.layout == ttnn.TILE_LAYOUT
+    common: dict[str, Any] = {
+        "shape": shape,
+        "dtype": tensor.dtype.name,
+        "layout": "tile" if tiled else "row_major",
+    }
+    if tensor.storage_type() != ttnn.StorageType.DEVICE:
+        return TensorFacts(**common, memory="host", bytes=0, held=0, cores=0, buffer=None)
+    memory = tensor.memory_config()
+    pages, page, aligned = tensor.buffer_num_pages(), tensor.buffer_page_size(), tensor.buffer_aligned_page_size()
+    cores, held, size = 0, 0, pages * page
+    in_dram = memory.buffer_type == ttnn.BufferType.DRAM
+    if memory.shard_spec is not None:
+        cores = memory.shard_spec.num_cores()
+        if tiled:  # with the tiles that fill up the last shards: they are stored, and read, as any others
+            size = cores * math.prod(memory.shard_spec.shape) // TILE_ELEMENTS * page
+        held = size // page * aligned if in_dram else 0
+    elif in_dram:
+        held = -(-pages // banks) * banks * aligned
+    kind: Memory = "l1"
+    if in_dram:
+        kind = "dram_sharded" if cores else "dram_interleaved"
+    return TensorFacts(**common, memory=kind, bytes=size, held=held, cores=cores, buffer=tensor.buffer_unique_id())
+
+
+def _op(mesh: Mesh, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> Op:
+    short = name.removeprefix("ttnn.")
+    if short == "deallocate":
+        return Op(name=short, inputs={}, outputs=())
+    arguments = {**{str(i): value for i, value in enumerate(args)}, **kwargs}
+    inputs = {label: facts(tensor, mesh.dram_banks) for label, tensor in _tensors(arguments)}
+    results = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    kernel = kwargs.get("compute_kernel_config")
+    return Op(
+        name=short,
+        inputs=inputs,
+        outputs=tuple(facts(t, mesh.dram_banks) for t in results if isinstance(t, ttnn.Tensor)),
+        fidelity=None if kernel is None else kernel.math_fidelity.name,
+        config=_config(kwargs.get("program_config")),
+        axis=kwargs.get("cluster_axis"),
+        settings={key: kwargs[key] for key in SETTINGS if kwargs.get(key) is not None},
+    )
+
+
+def _tensors(arguments: Mapping[str, Any]) -> Iterator[tuple[str, ttnn.Tensor]]:
+    for label, value in arguments.items():
+        if isinstance(value, ttnn.Tensor):
+            yield label, value
+        elif isinstance(value, (list, tuple)):
+            yield from ((f"{label}.{i}", item) for i, item in enumerate(value) if isinstance(item, ttnn.Tensor))
+
+
+def _config(program: Any) -> dict[str, int]:
+    if program is None:
+        return {}
+    names = [name for name in dir(program) if not name.startswith("_")]
+    config = {name: value for name in names if type(value := getattr(program, name)) is int}
+    grid = getattr(program, "compute_with_storage_grid_size", None)
+    if grid is not None:
+        config |= {"grid_x": int(grid.x), "grid_y": int(grid.y), "cores": int(grid.x * grid.y)}
+    return config
+
+
+def _effects(graph: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Go through ttnn's graph: for every outermost call of an op its name and its programs."""
+    stack: list[str] = []
+    programs: list[str] = []
+    for node in graph:
+        if node["node_type"] == "function_start":
+            name = node["params"]["name"]
+            if not stack:
+                programs = []
+            if name.endswith(DEVICE_OPERATION) and not any(outer.endswith(DEVICE_OPERATION) for outer in stack):
+                programs.append(name.removesuffix(DEVICE_OPERATION))
+            stack.append(name)
+        elif node["node_type"] == "function_end":
+            name = stack.pop()
+            if not stack and name.startswith("ttnn."):
+                yield name, tuple(programs)
+
+
+def _dram_span(graph: Sequence[Mapping[str, Any]], banks: int) -> int:
+    """From the lowest to the highest address that was allocated: what must be free, holes included."""
+    made = [node["params"] for node in graph if node["node_type"] == "buffer_allocate"]
+    places = [(int(p["address"]), int(p["max_size_per_bank"])) for p in made if p["type"] == "DRAM"]
+    if not places:
+        return 0
+    return (max(start + size for start, size in places) - min(start for start, _ in places)) * banks
