@@ -211,6 +211,64 @@ def generate(
         run(target, texts, sampling, chat=chat, registry=ctx.obj.registry())
 
 
+@app.command(short_help="Say how a model lies on a mesh, what fits, and how fast it can be.")
+def plan(
+    ctx: typer.Context,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL_OR_CONFIG", help="A checkpoint folder, a config.json, or a Hugging Face model id."
+        ),
+    ],
+    mesh: Mesh = "n150",
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Users at once.")] = 1,
+    seq: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Tokens for each user; the most that fits by default."),
+    ] = None,
+    precision: Precision = "accuracy",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page to look at in a browser.")] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A branch, tag or commit of the model's repository."),
+    ] = None,
+    family: FamilyName = None,
+    traceback: Traceback = False,
+) -> None:
+    """Plan a model on a mesh, from its config alone: nothing is loaded, no hardware is needed.
+
+    Lays the model out with ttnn's own allocator and checks, records every op of a decode step and
+    of a prefill, and shows how the weights are cut, what padding costs, what each device's DRAM
+    holds, the longest context for each number of users, what collectives send, the DRAM bytes of a
+    decode step beside the least that is possible, and the speed that this allows. Of a model on the
+    hub only config.json is fetched.
+
+    \b
+    Examples:
+      ttfamily plan meta-llama/Llama-3.1-8B --mesh n300
+      ttfamily plan ./checkpoint --mesh n150 --precision performance --batch 32
+      ttfamily plan ./config.json --mesh n300 --seq 8192 --html plan.html
+      ttfamily plan ./config.json --mesh n300 --json > plan.json
+    """
+    with reported(traceback=traceback):
+        show_log()
+        _let_threads_sleep()
+        from ttfamily.commands.plan import Target
+        from ttfamily.commands.plan import plan as run
+
+        target = Target(
+            model=model,
+            mesh=mesh,
+            precision=precision,
+            batch_size=batch,
+            seq_len=seq,
+            revision=revision,
+            family=family,
+        )
+        run(target, ctx.obj.registry(), as_json=as_json, html=html)
+
+
 families_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(families_app, name="families", short_help="List the installed model families, or explain one.")
 

@@ -17,7 +17,7 @@ from ttfamily.family import Family
 from ttfamily.registry import families
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -117,9 +117,12 @@ def choose_family(config: HfConfig, family: str | Family | None, registry: Famil
     return family
 
 
-def checkpoint_folder(name_or_folder: str | Path, revision: str | None = None) -> Path:
+def checkpoint_folder(
+    name_or_folder: str | Path, revision: str | None = None, *, files: Sequence[str] = WANTED
+) -> Path:
     """Return the local folder of a checkpoint, downloading a hub model if it is not in the hub's cache.
 
+    :param files: patterns of what to download.
     :raises CheckpointError: if there is no such folder, or the hub has no such model or is out of reach.
     """
     folder = Path(name_or_folder).expanduser()
@@ -137,7 +140,7 @@ def checkpoint_folder(name_or_folder: str | Path, revision: str | None = None) -
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
     except HFValidationError as error:
         got, expected = "neither a folder nor a model id", 'a folder, or an id like "owner/model"'
         raise CheckpointError(name, got=got, expected=expected, fix="Check it.") from error

@@ -1,4 +1,4 @@
-"""The scheme of the residual stream is the one that moves least, by the tech report's formulas, or the one asked for."""
+"""The scheme of the residual stream is what moves least by the tech report's formulas, or what was asked for."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _report(layout: Layout, *, name: str, family: str, precision: str) -> Report
         first_token=speeds.get("first_token"),
         token=speeds.get("token"),
         token_at_context=speeds.get("token_at_context"),
-        comparisons=_comparisons(plan, speeds),
+        comparisons=_comparisons(plan, precision, speeds),
     )
 
 
@@ -255,9 +255,11 @@ def _not_faster_than_dram(time: PhaseTime, reads: Reads, chip: Chip) -> None:
         raise AssertionError(f"a step of {time.seconds} s was predicted; DRAM alone takes {least} s: an op is missing")
 
 
-def _comparisons(plan: Plan, speeds: Mapping[str, Speed]) -> tuple[Comparison, ...]:
+def _comparisons(plan: Plan, precision: str, speeds: Mapping[str, Speed]) -> tuple[Comparison, ...]:
     if not speeds or plan.max_batch_size != 1 or plan.max_seq_len <= PROMPT:
         return ()
+    rows = published(plan.spec, plan.mesh.name)
+    own = tuple(row for row in rows if row.precision == precision)
     return tuple(
         Comparison(
             precision=row.precision,
@@ -266,5 +268,5 @@ def _comparisons(plan: Plan, speeds: Mapping[str, Speed]) -> tuple[Comparison, .
             tokens_per_s_ratio=1 / speeds["token"].seconds / row.tokens_per_s,
             ttft_ratio=1000 * speeds["first_token"].seconds / row.ttft_ms,
         )
-        for row in published(plan.spec, plan.mesh.name)
+        for row in own or rows
     )
