@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed
 # two idle cores, and four to ten times slower on busy ones (both measured).
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help env demo test lint format clean
+.PHONY: help env demo test lint format baseline clean
 
 help: ## Show the targets
 	@echo "ttfamily: Hugging Face language models on Tenstorrent meshes, real or simulated"
@@ -38,6 +38,9 @@ lint: $(STAMP) ## Check style and types
 
 format: $(STAMP) ## Put imports in order and fix what ruff can fix
 	@$(BIN)/ruff check --fix .
+
+baseline: $(STAMP) ## Write the op streams' baselines anew (tests/baselines), when a change of them is meant
+	@$(BIN)/python -m ttfamily.testing.baselines tests/baselines 2>/dev/null
 
 clean: ## Remove the environment and all caches in this folder
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -15,8 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ttfamily.core.boards import Axis, Board
     from ttfamily.core.hf_config import HfConfig
-    from ttfamily.core.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec
+    from ttfamily.core.precision import PrecisionPolicy
+    from ttfamily.core.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec, head_dim_of
     from ttfamily.core.weights import WeightRule, column, replicated, row
     from ttfamily.errors import ConfigError, PluginError, TtfamilyError
     from ttfamily.family import Family
@@ -30,6 +32,8 @@ __version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022 -- in the order of sorted(), as a test has it
     "AttentionSpec",
+    "Axis",
+    "Board",
     "CONTRACT",
     "ConfigError",
     "Family",
@@ -39,6 +43,7 @@ __all__ = [  # noqa: RUF022 -- in the order of sorted(), as a test has it
     "ModelSpec",
     "NormSpec",
     "PluginError",
+    "PrecisionPolicy",
     "RopeSpec",
     "TtfamilyError",
     "WeightRule",
@@ -46,6 +51,7 @@ __all__ = [  # noqa: RUF022 -- in the order of sorted(), as a test has it
     "column",
     "families",
     "fill_in",
+    "head_dim_of",
     "hookimpl",
     "load",
     "replicated",
@@ -54,6 +60,8 @@ __all__ = [  # noqa: RUF022 -- in the order of sorted(), as a test has it
 
 _HOME = {
     "AttentionSpec": "ttfamily.core.spec",
+    "Axis": "ttfamily.core.boards",
+    "Board": "ttfamily.core.boards",
     "CONTRACT": "ttfamily.hookspecs",
     "ConfigError": "ttfamily.errors",
     "Family": "ttfamily.family",
@@ -63,12 +71,14 @@ _HOME = {
     "ModelSpec": "ttfamily.core.spec",
     "NormSpec": "ttfamily.core.spec",
     "PluginError": "ttfamily.errors",
+    "PrecisionPolicy": "ttfamily.core.precision",
     "RopeSpec": "ttfamily.core.spec",
     "TtfamilyError": "ttfamily.errors",
     "WeightRule": "ttfamily.core.weights",
     "column": "ttfamily.core.weights",
     "families": "ttfamily.registry",
     "fill_in": "ttfamily.gaps",
+    "head_dim_of": "ttfamily.core.spec",
     "hookimpl": "ttfamily.hookspecs",
     "load": "ttfamily.loading",
     "replicated": "ttfamily.core.weights",

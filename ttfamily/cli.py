@@ -25,7 +25,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-Mesh = Annotated[str, typer.Option(metavar="NAME", help="The mesh to run on: n150 or n300.")]
+Mesh = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The mesh to run on: n150, n300, t3k, galaxy; rows x columns, such as 2x4; or with replicas, t3k/dp4.",
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(

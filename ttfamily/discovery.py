@@ -6,11 +6,12 @@ import logging
 import traceback
 from collections import Counter
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pluggy
 
 from ttfamily import hookspecs
+from ttfamily.core.boards import ALIASES, BOARDS, Board
 from ttfamily.errors import PluginError
 from ttfamily.family import Family
 from ttfamily.registry import BrokenPlugin, FamilyRegistry, Plugin, ProvidedFamily
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ttfamily")
 
+T = TypeVar("T")
+
 OWN_PACKAGE = "ttfamily"
 ENTRY_POINT_GROUP = "ttfamily"
 ALL = "all"
-HOOK = hookspecs.ttfamily_families.__name__
+FAMILIES, BOARDS_HOOK = hookspecs.ttfamily_families.__name__, hookspecs.ttfamily_boards.__name__
 DECLARATION = "TTFAMILY_CONTRACT"
 
 
@@ -39,6 +42,7 @@ def discover(*, strict: bool = False, disabled: Collection[str] = ()) -> FamilyR
     manager.add_hookspecs(hookspecs)
     provided: list[ProvidedFamily] = []
     broken: list[BrokenPlugin] = []
+    boards: list[Board] = []
     installed = [(_described(entry), entry) for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)]
     # Sorted, so that messages and listings do not depend on the order of sys.path.
     installed.sort(key=lambda pair: (pair[0].package, pair[0].version, pair[0].name))
@@ -47,7 +51,7 @@ def discover(*, strict: bool = False, disabled: Collection[str] = ()) -> FamilyR
         if plugin in off:
             continue
         try:
-            found = _families_of(plugin, entry, manager)
+            found, added = _provided_by(plugin, entry, manager, boards)
         # The one place where strangers' code runs: it may raise anything, even leave the
         # interpreter, and neither may take the other plugins down. Nothing is lost: the
         # traceback is kept and shown.
@@ -58,7 +62,8 @@ def discover(*, strict: bool = False, disabled: Collection[str] = ()) -> FamilyR
             broken.append(BrokenPlugin(plugin=plugin, reason=reason, traceback=traceback.format_exc()))
         else:
             provided += [ProvidedFamily(family=each, plugin=plugin) for each in found]
-    return FamilyRegistry(provided=tuple(provided), broken=tuple(broken), disabled=off)
+            boards += added
+    return FamilyRegistry(provided=tuple(provided), boards=tuple(boards), broken=tuple(broken), disabled=off)
 
 
 def _described(entry: metadata.EntryPoint) -> Plugin:
@@ -90,37 +95,48 @@ def _refused(plugin: Plugin, reason: str) -> PluginError:
     )
 
 
-def _families_of(plugin: Plugin, entry: metadata.EntryPoint, manager: pluggy.PluginManager) -> list[Family]:
+def _provided_by(
+    plugin: Plugin, entry: metadata.EntryPoint, manager: pluggy.PluginManager, boards: Collection[Board]
+) -> tuple[list[Family], list[Board]]:
     loaded = entry.load()
     _check_contract(plugin, loaded)
     who = f"plugin {plugin.name} ({plugin.module})"
     others = manager.get_plugins()
     manager.register(loaded, name=f"{plugin.package}:{plugin.name}")
-    hooks = [caller.name for caller in manager.get_hookcallers(loaded) or ()]
-    if hooks != [HOOK]:
+    hooks = {caller.name for caller in manager.get_hookcallers(loaded) or ()}
+    if not hooks or hooks - {FAMILIES, BOARDS_HOOK}:
         raise PluginError(
             who,
             got=f"the hooks {', '.join(sorted(hooks)) or '(none)'}",
-            expected=f"{HOOK}, marked with ttfamily.hookimpl",
+            expected=f"{FAMILIES} or {BOARDS_HOOK}, marked with ttfamily.hookimpl",
             fix="Rename or mark the function.",
         )
-    # One plugin at a time: a hook that raises must not hide the families of the others.
-    ask = manager.subset_hook_caller(HOOK, others)
-    answers: list[Iterable[Family]] = ask()
-    found = [each for answer in answers for each in answer]
-    wrong = [repr(each) for each in found if not isinstance(each, Family)]
-    if wrong or not found:
-        raise PluginError(
-            who,
-            got=f"{', '.join(wrong) or 'no family'} from {HOOK}",
-            expected="one ttfamily.Family or more",
-            fix="Return a tuple of families from the hook.",
-        )
-    twice = [name for name, times in Counter(each.name for each in found).items() if times > 1]
+
+    def ask(hook: str, kind: type[T]) -> list[T]:
+        # One plugin at a time: a hook that raises must not hide what the others provide.
+        answers: list[Iterable[T]] = manager.subset_hook_caller(hook, others)() if hook in hooks else []
+        found = [each for answer in answers for each in answer]
+        wrong = [repr(each) for each in found if not isinstance(each, kind)]
+        if hook in hooks and (wrong or not found):
+            raise PluginError(
+                who,
+                got=f"{', '.join(wrong) or f'no {kind.__name__.lower()}'} from {hook}",
+                expected=f"one ttfamily.{kind.__name__} or more",
+                fix=f"Return a tuple of them from {hook}.",
+            )
+        return found
+
+    found, added = ask(FAMILIES, Family), ask(BOARDS_HOOK, Board)
+    _check_names(who, "family", [each.name for each in found])
+    _check_names(who, "board", [*BOARDS, *ALIASES, *(each.name for each in boards), *(each.name for each in added)])
+    return found, added
+
+
+def _check_names(who: str, what: str, names: Collection[str]) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        got = f"more than one family named {twice[0]!r} from {HOOK}"
+        got = f"more than one {what} named {twice[0]!r}"
         raise PluginError(who, got=got, expected="every name once", fix="Rename one of them.")
-    return found
 
 
 def _check_contract(plugin: Plugin, loaded: object) -> None:

@@ -24,6 +24,7 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ttfamily.core.boards import Board
     from ttfamily.family import Family
 
 PROJECT = "ttfamily"
@@ -44,4 +45,14 @@ def ttfamily_families() -> Iterable[Family]:  # type: ignore[empty-body]
 
     :returns: one :class:`~ttfamily.family.Family` per graph shape, never one per model size; no
         name twice.
+    """
+
+
+@hookspec
+def ttfamily_boards() -> Iterable[Board]:  # type: ignore[empty-body]
+    """Return meshes that can then be asked for by name: ``mesh="my-board"``, ``"my-board/dp2"``.
+
+    Called once, with :func:`ttfamily_families`, and as quick: build values only.
+
+    :returns: one :class:`~ttfamily.core.boards.Board` for each; no name that another board has.
     """

@@ -67,12 +67,14 @@ def load(
     """
     folder = checkpoint_folder(name_or_folder, revision)
     config = HfConfig.from_folder(folder)
-    family = choose_family(config, family, registry)
+    # A family that is given needs no plugin to be found, so none is imported for it.
+    installed = families() if registry is None and not isinstance(family, Family) else registry
+    family = choose_family(config, family, installed)
     spec = family.spec(config)
     config.finish()
     formats = policy(precision)
     quiet_ttnn()
-    opened = mesh if isinstance(mesh, Mesh) else open_mesh(mesh, device)
+    opened = mesh if isinstance(mesh, Mesh) else open_mesh(mesh, device, installed.boards if installed else ())
     keep_open = opened is mesh
     try:
         from ttfamily.core.blocks import Blocks
@@ -106,7 +108,7 @@ def choose_family(config: HfConfig, family: str | Family | None, registry: Famil
     :raises FamilyConflict: if several do and ``family`` does not decide.
     """
     if not isinstance(family, Family):
-        return (families() if registry is None else registry).for_architecture(config.architecture, family)
+        return (registry or families()).for_architecture(config.architecture, family)
     if config.architecture not in family.architectures:
         raise FamilyError(
             config.architecture,

@@ -13,6 +13,7 @@ from ttfamily.errors import FamilyConflict, FamilyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ttfamily.core.boards import Board
     from ttfamily.family import Family
 
 
@@ -84,11 +85,13 @@ class FamilyRegistry:
     """The installed families, and the plugins that are not among them.
 
     :param provided: in the order of package and entry-point names.
+    :param boards: meshes that plugins add, beside the built-in ones.
     :param broken: plugins whose import, contract or hook failed.
     :param disabled: plugins that the caller did not want; they were not imported.
     """
 
     provided: tuple[ProvidedFamily, ...]
+    boards: tuple[Board, ...] = ()
     broken: tuple[BrokenPlugin, ...] = ()
     disabled: tuple[Plugin, ...] = ()
 

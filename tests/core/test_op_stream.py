@@ -11,10 +11,10 @@ import torch
 from transformers import FalconConfig, LlamaConfig
 
 import ttfamily
-from ttfamily.sim.interpreter import Interpreter
+from ttfamily.sim.session import observed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from transformers import PretrainedConfig
@@ -55,34 +55,21 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture
-def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The names of the ops that run, in order."""
-    names: list[str] = []
-    run = Interpreter.run
-
-    def noted(self: Interpreter, name: str, *rest: object) -> object:
-        names.append(name)
-        return run(self, name, *rest)
-
-    monkeypatch.setattr(Interpreter, "run", noted)
-    return names
-
-
-def decode_ops(folder: Path, name: str, stream: list[str]) -> list[str]:
-    """Run one decode pass on a dry mesh; return its ops."""
+def decode_ops(folder: Path, name: str) -> list[str]:
+    """Run one decode pass on a dry mesh; return the names of its ops, in order."""
+    ops: list[str] = []
     with ttfamily.load(folder, mesh=name, device="dry", max_batch_size=8) as model:
         graph = model._graph
-        stream.clear()
-        graph.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
-    return [op for op in stream if op not in FREE]
+        with observed(lambda op, *_: ops.append(op)):
+            graph.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
+    return [op for op in ops if op not in FREE]
 
 
 @pytest.mark.parametrize(("name", "reduce"), [("n150", []), ("n300", ["all_reduce"])])
 def test_a_decode_layer_is_no_more_than_these_ops(
-    folder: Callable[[int], Path], stream: list[str], name: str, reduce: list[str]
+    folder: Callable[[int], Path], name: str, reduce: list[str]
 ) -> None:
-    one, three = (decode_ops(folder(layers), name, stream) for layers in (1, 3))
+    one, three = (decode_ops(folder(layers), name) for layers in (1, 3))
     layer = [f"ttnn.{op}" for op in [*ATTENTION, *reduce, "add", *MLP, *reduce, "add"]]
     start = one.index("ttnn.rms_norm")
     assert three[start : start + 3 * len(layer)] == 3 * layer
@@ -100,13 +87,12 @@ def test_a_decode_layer_is_no_more_than_these_ops(
 )
 def test_a_parallel_layer_has_one_collective(
     folder: Callable[..., Path],
-    stream: list[str],
     name: str,
     reduce: list[str],
     form: dict[str, Any],
     norms: tuple[list[str], list[str]],
 ) -> None:
-    one, three = (decode_ops(folder(layers, FalconConfig(**FALCON, **form)), name, stream) for layers in (1, 3))
+    one, three = (decode_ops(folder(layers, FalconConfig(**FALCON, **form)), name) for layers in (1, 3))
     before_mlp, before_attention = norms
     ops = [*before_mlp, "linear", "linear", *before_attention, *ATTENTION[1:], "add", *reduce, "add"]
     layer = [f"ttnn.{op}" for op in ops]
@@ -115,8 +101,8 @@ def test_a_parallel_layer_has_one_collective(
     assert len(three) == len(one) + 2 * len(layer)
 
 
-def test_a_decode_pass_touches_the_host_never(folder: Callable[[int], Path], stream: list[str]) -> None:
-    ops = decode_ops(folder(1), "n300", stream)
+def test_a_decode_pass_touches_the_host_never(folder: Callable[[int], Path]) -> None:
+    ops = decode_ops(folder(1), "n300")
     crossing = {"ttnn.from_torch", "ttnn.to_torch", "ttnn.copy_host_to_device_tensor", "ttnn.allocate_tensor_on_device"}
     assert not crossing & set(ops)
 

@@ -70,7 +70,7 @@ def test_a_second_mesh_in_one_process_is_refused_and_harms_nothing(kind: str) ->
 
 
 def test_a_mesh_that_cannot_be_opened_leaves_the_next_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_: object) -> None:
+    def fails(_: object, **__: object) -> None:
         raise RuntimeError("no such mesh")
 
     with monkeypatch.context() as patch:

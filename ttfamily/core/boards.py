@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from ttfamily.errors import MeshError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 Topology = Literal["line", "ring"]
 MAX_AXIS = 8  # chips in a row of any board here
@@ -36,10 +39,16 @@ class Board:
     :param source: where its links and topology are documented.
     """
 
-    name: str
+    name: str = attrs.field()
     rows: Axis
     columns: Axis
     source: str
+
+    @name.validator
+    def _is_no_shape(self, _: attrs.Attribute[Any], value: str) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_.-]*", value):
+            fix = "Correct the plugin that adds this board."
+            raise MeshError("Board.name", got=repr(value), expected="a name like 'n300', in small letters", fix=fix)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -90,13 +99,14 @@ class MeshSpec:
     replicas: int = 1
 
     @classmethod
-    def parse(cls, name: str) -> MeshSpec:
+    def parse(cls, name: str, boards: Collection[Board] = ()) -> MeshSpec:
         """Read ``n300``, ``2x4``, ``t3k/dp4`` and the like.
 
+        :param boards: that plugins add.
         :raises MeshError: if the name means nothing, or the replicas do not divide the chips.
         """
         board, _, hybrid = name.partition("/")
-        rows, columns = _axes(name, ALIASES.get(board, board))
+        rows, columns = _axes(name, ALIASES.get(board, board), {**BOARDS, **{each.name: each for each in boards}})
         if not hybrid:
             return cls(name=name, rows=rows, columns=columns)
         match = re.fullmatch(r"dp(\d+)", hybrid)
@@ -145,15 +155,15 @@ class MeshSpec:
         return 0 if self.replicas > 1 else None
 
 
-def _axes(name: str, board: str) -> tuple[Axis, Axis]:
-    if board in BOARDS:
-        return BOARDS[board].rows, BOARDS[board].columns
+def _axes(name: str, board: str, boards: Mapping[str, Board]) -> tuple[Axis, Axis]:
+    if board in boards:
+        return boards[board].rows, boards[board].columns
     match = re.fullmatch(r"([1-9])x([1-9])", board)
     if match is None or max(int(n) for n in match.groups()) > MAX_AXIS:
         raise MeshError(
             "mesh",
             got=repr(name),
-            expected=f"one of {', '.join([*BOARDS, *ALIASES])}; rows x columns up to {MAX_AXIS}x{MAX_AXIS}, such as "
+            expected=f"one of {', '.join([*boards, *ALIASES])}; rows x columns up to {MAX_AXIS}x{MAX_AXIS}, such as "
             "'2x4'; or either with replicas, such as 't3k/dp4'",
             fix="Name the board that you have.",
         )

@@ -195,7 +195,7 @@ def longest_context(plan: Plan, dram_bytes: int) -> int:
         raise PlanError(
             f"{plan.mesh.name}, {plan.max_batch_size} users",
             got=f"{weights / 2**30:.1f} GiB of weights for each chip of {dram_bytes / 2**30:.1f} GiB",
-            expected=f"room for the weights, {PAGE_STEP} tokens of KV cache for every user, and a prefill's activations",
+            expected=f"room for the weights, {PAGE_STEP} tokens of KV cache for every user, and for running a prefill",
             fix='Use a mesh with more chips, precision="performance", or a smaller max_batch_size.',
         )
     return low * PAGE_STEP

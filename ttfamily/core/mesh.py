@@ -12,9 +12,11 @@ from ttfamily.core.boards import MeshSpec
 from ttfamily.errors import MeshError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     import ttnn
+
+    from ttfamily.core.boards import Board
 
 DeviceKind = Literal["hardware", "simulated", "dry"]
 
@@ -99,15 +101,16 @@ class Mesh:
         self._closing()
 
 
-def open_mesh(name: str, device: str = "auto") -> Mesh:
+def open_mesh(name: str, device: str = "auto", boards: Collection[Board] = ()) -> Mesh:
     """Open a named mesh.
 
     :param name: as :meth:`MeshSpec.parse` reads it.
     :param device: ``hardware``, ``simulated``, ``dry``, or ``auto``: hardware if a driver is there,
         else simulated.
+    :param boards: meshes that plugins add.
     :raises MeshError: if the mesh or the device is unknown, or hardware is asked for and missing.
     """
-    spec = MeshSpec.parse(name)
+    spec = MeshSpec.parse(name, boards)
     if device not in DEVICE_CHOICES:
         raise MeshError("device", got=repr(device), expected=f"one of {', '.join(DEVICE_CHOICES)}", fix="Choose one.")
     kind = _resolve(device)

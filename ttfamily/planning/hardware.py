@@ -1,4 +1,4 @@
-"""What the chips can do: every constant that a prediction is made from, each with its source. None is fitted to a model.
+"""What the chips can do: every constant of a prediction, each with its source; none is fitted to a model.
 
 Sources: TR is Tenstorrent's tech report "LLMs in TT-NN"; DOCS are the card specifications at
 docs.tenstorrent.com/aibs/wormhole/specifications.html; the numbers #n are issues and pull requests of

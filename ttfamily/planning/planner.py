@@ -76,7 +76,7 @@ def plan_model(
 
 def _report(layout: Layout, *, name: str, family: str, precision: str) -> Report:
     plan, mesh = layout.plan, layout.mesh
-    spec, total = plan.spec, mesh.dram_bytes()[1]
+    total = mesh.dram_bytes()[1]
     held = held_tensors(layout.transformer, mesh.dram_banks)
     roles = Roles(held)
     prompt = max(1, min(PROMPT, plan.max_seq_len - 1))
@@ -149,7 +149,7 @@ def _longest(plan: Plan, users: int) -> int | None:
 def _cuts(layout: Layout, held: list[Held]) -> tuple[SlotCut, ...]:
     plan, by_group = layout.plan, _by_group(held)
     parts = plan.mesh.tensor_parallel * plan.mesh.hidden_parallel
-    rows = {}
+    rows: dict[str, SlotCut] = {}
     for taken in layout.weights.taken:
         groups = [group for group in _groups_of(taken.slot) if group in by_group]
         before = rows.get(taken.slot)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ttfamily.planning.traffic import Traffic
+if TYPE_CHECKING:
+    from ttfamily.planning.traffic import Traffic
 
 
 @attrs.frozen(kw_only=True)

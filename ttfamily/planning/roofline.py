@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from ttfamily.core.precision import TILE_BYTES
 from ttfamily.planning.traffic import op_traffic
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ Bound = Literal["dram", "compute", "links", "dispatch", "host"]
 BOUNDS: tuple[Bound, ...] = ("dram", "compute", "links", "dispatch", "host")
 TILE = 32
 FLOPS_OF_TILES = 2 * TILE**3  # one tile times another
+FORMATS = {"BFLOAT16": "bf16", "BFLOAT8_B": "bfp8", "BFLOAT4_B": "bfp4", "FLOAT32": "fp32"}
 DEFAULT_FIDELITY = "HiFi2"  # of flash attention, where no kernel config is given (ttnn 0.81)
 
 
@@ -155,7 +157,7 @@ def _tiles_per_core(op: Op) -> float:
         x, weight = op.inputs["0"], op.inputs["1"]
         inner = -(-x.shape[-1] // TILE)
         if _is_bank_sharded(op):  # one core a bank, or several that share it
-            width = weight.bytes // (weight.cores * inner * _tile_bytes(weight))
+            width = weight.bytes // (weight.cores * inner * TILE_BYTES[FORMATS[weight.dtype]])
             return op.config["per_core_M"] * width * inner / op.config["num_workers_per_dram_bank"]
         if "per_core_M" in op.config:
             return math.prod(x.shape[:-2]) * op.config["per_core_M"] * op.config["per_core_N"] * inner
@@ -174,9 +176,3 @@ def _attention_tiles(op: Op) -> float:
     one = 2 * (chunk / TILE) * (seen / TILE) * (width / TILE)  # scores, and their product with the values
     return -(-units // op.config["cores"]) * one
 
-
-def _tile_bytes(weight: object) -> int:
-    from ttfamily.core.precision import TILE_BYTES
-
-    names = {"BFLOAT16": "bf16", "BFLOAT8_B": "bfp8", "BFLOAT4_B": "bfp4", "FLOAT32": "fp32"}
-    return TILE_BYTES[names[weight.dtype]]  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 Memory = Literal["dram_interleaved", "dram_sharded", "l1", "host"]
 
 TILE_ELEMENTS = 1024
-DEVICE_OPERATION = "DeviceOperation"  # how the graph names what is dispatched as a program
+PROGRAM = re.compile(r"(\w+?)(Device)?Operation")  # how the graph names what is dispatched: AddDeviceOperation
 # What a caller says about an op beside its tensors, as far as traffic and time depend on it.
 SETTINGS = ("sliding_window_size", "is_causal", "num_links", "transpose_b")
 
@@ -120,11 +121,26 @@ def record(mesh: Mesh, run: Callable[[], object]) -> Stream:
             fix="Report this: ttnn's graph has changed.",
         )
     ops = [attrs.evolve(op, programs=programs) for op, (_, programs) in zip(seen, effects, strict=True)]
+    for op in ops:
+        _check_programs(op)
     return Stream(
         ops=tuple(op for op in ops if op.programs),
         calls=len(ops),
         dram_span=_dram_span(graph, mesh.dram_banks),
     )
+
+
+def _check_programs(op: Op) -> None:
+    """Make sure that nothing that takes time goes unseen: what fills a new buffer is a program."""
+    old = {tensor.buffer for tensor in op.inputs.values()}
+    made = [tensor for tensor in op.outputs if tensor.buffer not in old and tensor.memory != "host"]
+    if made and not op.programs and f"ttnn.{op.name}" not in CROSSINGS:
+        raise SimulatorError(
+            f"ttnn.{op.name}",
+            got="a new tensor, and no program in ttnn's graph that made it",
+            expected=f"a call in the graph whose name matches {PROGRAM.pattern!r}",
+            fix="Report this: ttnn's graph has changed.",
+        )
 
 
 def facts(tensor: ttnn.Tensor, banks: int) -> TensorFacts:
@@ -204,8 +220,9 @@ def _effects(graph: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[st
             name = node["params"]["name"]
             if not stack:
                 programs = []
-            if name.endswith(DEVICE_OPERATION) and not any(outer.endswith(DEVICE_OPERATION) for outer in stack):
-                programs.append(name.removesuffix(DEVICE_OPERATION))
+            match = PROGRAM.fullmatch(name)
+            if match is not None and not any(PROGRAM.fullmatch(outer) for outer in stack):
+                programs.append(match[1])
             stack.append(name)
         elif node["node_type"] == "function_end":
             name = stack.pop()

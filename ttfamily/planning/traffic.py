@@ -115,7 +115,6 @@ def stream_traffic(stream: Stream, roles: Roles, step: Step | None = None) -> Tr
 # ---- ops that do not read all of each input once: bytes read of an input, and bytes written if not of new tensors
 
 WRITTEN = "written"
-Rule = "Callable[[Op, Step], Mapping[str, int]]"
 
 
 def _everything_once(_op: Op, _step: Step) -> dict[str, int]:

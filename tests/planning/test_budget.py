@@ -1,0 +1,96 @@
+"""What the budget says is what ttnn's allocator finds: to the byte for weights, to one step of the context for the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from conftest import LLAMA_8B, SMALL
+from transformers import FalconConfig
+
+import ttfamily
+from ttfamily.core import budget
+from ttfamily.core import plan as plans
+from ttfamily.errors import PlanError, SimulatorError
+from ttfamily.planning.inventory import CACHE, held_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from transformers import PretrainedConfig
+
+    from ttfamily.model import Model
+
+FALCON = {"vocab_size": 1000, "hidden_size": 512, "num_hidden_layers": 2, "num_attention_heads": 16}
+FORMS = {
+    "small": SMALL,
+    "biased": {**SMALL, "attention_bias": True, "mlp_bias": True},
+    "falcon-7b": FalconConfig(**FALCON, architectures=["FalconForCausalLM"]),
+    "falcon-40b": FalconConfig(
+        **FALCON, num_kv_heads=8, new_decoder_architecture=True, architectures=["FalconForCausalLM"]
+    ),
+}
+
+
+@pytest.mark.parametrize("mesh", ["n150", "n300", "t3k", "2x4"])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_budget_of_what_is_loaded_is_the_allocators(
+    mesh: str, form: str, folder: Callable[[dict[str, Any] | PretrainedConfig], Path]
+) -> None:
+    made = folder(FORMS[form])
+    with ttfamily.load(made, mesh=mesh, device="dry", max_batch_size=4, max_seq_len=512) as model:
+        held = held_tensors(model.transformer, model.mesh.dram_banks)
+        context = budget.context_parts(model.plan)
+        by_group = {name: sum(h.tensor.held for h in held if h.group == name) for name in (CACHE, "rope")}
+        assert {name: context[name] for name in by_group} == by_group
+        weights = sum(each.tensor.held for each in held) - sum(by_group.values())
+        assert budget.weight_bytes(model.plan) == weights
+
+
+@pytest.mark.parametrize(
+    ("config", "mesh", "users", "precision"),
+    [
+        (SMALL, "n150", 4, "accuracy"),
+        (SMALL, "n300", 4, "performance"),
+        (LLAMA_8B, "n150", 1, "performance"),
+        (LLAMA_8B, "n300", 16, "accuracy"),
+    ],
+    ids=["small-n150", "small-n300", "8b-n150", "8b-n300"],
+)
+def test_the_longest_context_runs_and_a_step_more_does_not_fit(
+    config: dict[str, Any],
+    mesh: str,
+    users: int,
+    precision: str,
+    folder: Callable[[dict[str, Any]], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = folder(config)
+    options: dict[str, Any] = {"mesh": mesh, "device": "dry", "max_batch_size": users, "precision": precision}
+    with ttfamily.load(made, **options) as model:
+        longest = model.plan.max_seq_len
+        assert longest < model.spec.longest_context
+        run(model)
+    with pytest.raises(PlanError, match=f"expected 1 to {longest}, what fits on {mesh} beside the weights"):
+        ttfamily.load(made, **options, max_seq_len=longest + 1)
+    monkeypatch.setattr(plans, "longest_context", lambda _plan, _dram: longest + budget.PAGE_STEP)
+    with pytest.raises(RuntimeError, match="Out of Memory"), ttfamily.load(made, **options) as model:
+        run(model)
+
+
+def run(model: Model) -> None:
+    """What takes the most memory: the logits of a decode trace are kept, and two of the longest chunks prefilled."""
+    graph = model._graph
+    kept = graph.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
+    graph.transformer.prepare_collectives()
+    tokens = torch.zeros(2 * model.plan.prefill_lengths[-1], dtype=torch.int64)
+    with pytest.raises(SimulatorError, match="dry mesh"):  # reading the logits, at the very end
+        model.prefill(tokens, 0)
+    del kept
+
+
+def test_a_model_that_does_not_fit_is_refused_with_what_would_help(folder: Callable[[dict[str, Any]], Path]) -> None:
+    with pytest.raises(PlanError, match=r"got 1\d\.\d GiB of weights for each chip of 11\.9 GiB; .*Use a mesh with"):
+        ttfamily.load(folder({**LLAMA_8B, "num_hidden_layers": 80}), mesh="n150", device="dry")

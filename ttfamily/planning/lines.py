@@ -1,0 +1,196 @@
+"""The tables of a report, as rows of text: what the terminal and the HTML page both show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ttfamily.planning.report import Report
+
+MIB, GIB = 2**20, 2**30
+
+
+@attrs.frozen(kw_only=True)
+class Lines:
+    """A table.
+
+    :param note: a sentence below it, or nothing.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def size(count: float) -> str:
+    """Bytes, readable."""
+    if abs(count) >= GIB:
+        return f"{count / GIB:.2f} GiB"
+    return f"{count / MIB:.1f} MiB" if abs(count) >= MIB else f"{count / 1024:.1f} KiB"
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds, readable."""
+    return f"{1000 * seconds:.2f} ms"
+
+
+def headline(report: Report) -> list[str]:
+    """Return what a reader wants to know first, a line each."""
+    users = "1 user" if report.users == 1 else f"{report.users} users"
+    running, free = (size(report.memory[name]) for name in ("activations", "free"))
+    chips = "the chip" if report.chips == 1 else f"each of {report.chips} chips"
+    lines = [
+        f"{report.model} ({report.family}) on {report.mesh}, {report.precision}, {users} of {report.context:,} tokens",
+        f"DRAM of {chips}: {size(report.loaded_bytes)} loaded, {running} to run it, {free} free",
+    ]
+    if report.token is not None and report.first_token is not None:
+        lines.append(
+            f"Predicted: {1 / report.token.seconds:.1f} tokens/s/user (bound by {report.token.bound}), "
+            f"{1000 * report.first_token.seconds:.0f} ms to the first token of a {report.prompt}-token prompt "
+            f"(bound by {report.first_token.bound})"
+        )
+    return lines
+
+
+def tables(report: Report) -> Iterator[Lines]:
+    """Go through all tables of a report."""
+    yield _cuts(report)
+    yield _memory(report)
+    yield _contexts(report)
+    if report.collectives:
+        yield _collectives(report)
+    yield _reads(report)
+    yield _ops(report)
+    if report.token is not None:
+        yield _speed(report)
+    if report.comparisons:
+        yield _comparisons(report)
+
+
+def _cuts(report: Report) -> Lines:
+    rows = [
+        (cut.slot, cut.cut, " ".join(cut.formats), size(cut.share), size(cut.padding), f"{cut.padding_percent:.1f} %")
+        for cut in report.cuts
+    ]
+    share, padding = (sum(getattr(cut, name) for cut in report.cuts) for name in ("share", "padding"))
+    rows.append(("all", "", "", size(share), size(padding), f"{100 * padding / (share + padding):.1f} %"))
+    return Lines(
+        title="Weights: how they are cut, and what a device holds",
+        columns=("slot", "cut", "format", "share", "padding", "of it"),
+        rows=tuple(rows),
+        note="Padding: whole tiles in every DRAM bank, heads and sizes that do not divide, a second copy of norms "
+        "in prefill's layout.",
+    )
+
+
+def _memory(report: Report) -> Lines:
+    total = report.dram_bytes
+    rows = [(name, size(held), f"{100 * held / total:.1f} %") for name, held in report.memory.items()]
+    return Lines(title="DRAM of each device", columns=("what", "bytes", "share"), rows=tuple(rows))
+
+
+def _contexts(report: Report) -> Lines:
+    rows = [(str(each.users), "none" if each.tokens is None else f"{each.tokens:,}") for each in report.contexts]
+    replicas = " (of each replica)" if "/dp" in report.mesh else ""
+    return Lines(
+        title="The longest context that fits", columns=(f"users{replicas}", "tokens for each"), rows=tuple(rows)
+    )
+
+
+def _collectives(report: Report) -> Lines:
+    rows = [
+        (
+            each.phase,
+            each.op,
+            f"{each.devices} chips, {each.topology}, {each.links} link{'s' if each.links > 1 else ''}",
+            str(each.count),
+            str(each.per_layer),
+            size(each.bytes),
+            size(each.link_bytes),
+        )
+        for each in report.collectives
+    ]
+    columns = ("phase", "op", "along", "count", "a layer", "tensor", "over the busiest link")
+    return Lines(title="Collectives", columns=columns, rows=tuple(rows))
+
+
+def _reads(report: Report) -> Lines:
+    rows = [
+        (
+            f"{each.position:,}",
+            size(each.traffic.weights),
+            size(each.traffic.cache),
+            size(each.traffic.activations),
+            size(each.traffic.written),
+            size(each.floor),
+            f"{each.ratio:.3f}",
+        )
+        for each in report.reads
+    ]
+    return Lines(
+        title="DRAM traffic of a decode step, on each device",
+        columns=("position", "weights", "cache", "other", "written", "floor", "read / floor"),
+        rows=tuple(rows),
+        note="The floor: each weight once and unpadded, each live block of the cache once.",
+    )
+
+
+def _ops(report: Report) -> Lines:
+    layer = report.ops_per_layer
+    rows = [(name, str(count), str(layer.get(name, ""))) for name, count in report.decode_ops.items()]
+    rows.append(("all", str(sum(report.decode_ops.values())), str(sum(layer.values()))))
+    return Lines(
+        title="Ops of a decode step",
+        columns=("op", "count", "in every layer"),
+        rows=tuple(rows),
+        note=f"They dispatch {report.decode_programs} programs.",
+    )
+
+
+def _speed(report: Report) -> Lines:
+    columns = {
+        f"first token, prompt of {report.prompt}": report.first_token,
+        f"token at {report.reads[0].position:,}": report.token,
+        f"token at {report.reads[1].position:,}": report.token_at_context,
+    }
+    known = {name: speed for name, speed in columns.items() if speed is not None}
+    rates = [f"{1 / speed.seconds:.1f}" if name.startswith("token") else "" for name, speed in known.items()]
+    bounds = next(iter(known.values())).split
+    rows = [
+        ("time", *(milliseconds(speed.seconds) for speed in known.values())),
+        ("tokens/s/user", *rates),
+        ("bound by", *(speed.bound for speed in known.values())),
+        *(
+            (f"waiting for {bound}", *(milliseconds(speed.split[bound]) for speed in known.values()))
+            for bound in bounds
+        ),
+    ]
+    return Lines(
+        title="Predicted time, and what it waits for",
+        columns=("", *known),
+        rows=tuple(rows),
+        note="A roofline (docs/planning.md): the time at the rates that its sources give, not a measurement.",
+    )
+
+
+def _comparisons(report: Report) -> Lines:
+    rows = [
+        (
+            each.precision,
+            f"{each.published_tokens_per_s:g}",
+            f"{each.tokens_per_s_ratio:.2f}",
+            f"{each.published_ttft_ms:g} ms",
+            f"{each.ttft_ratio:.2f}",
+        )
+        for each in report.comparisons
+    ]
+    return Lines(
+        title="Against tt_transformers' published figures for this shape",
+        columns=("its precision", "tokens/s/user", "predicted / published", "first token", "predicted / published"),
+        rows=tuple(rows),
+    )
