@@ -23,13 +23,16 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
+NAMED = {"8b": LLAMA_8B, "small": SMALL}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Callable[..., Path]:
-    """Make a folder that holds a config, and no weights."""
+    """Make a folder that holds a config, and no weights: one of those above with changes, or any."""
 
-    def make(config: PretrainedConfig | dict[str, Any]) -> Path:
-        if isinstance(config, dict):
-            config = LlamaConfig(**config, architectures=["LlamaForCausalLM"])
+    def make(config: PretrainedConfig | str, **changes: Any) -> Path:
+        if isinstance(config, str):
+            config = LlamaConfig(**{**NAMED[config], **changes}, architectures=["LlamaForCausalLM"])
         (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
         return tmp_path
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ttfamily.core.mesh import open_mesh
 from ttfamily.core.placement import put
 from ttfamily.core.programs import Programs
 from ttfamily.planning.inventory import Held
@@ -25,8 +27,6 @@ TILE_BYTES = {ttnn.bfloat16: 2048, ttnn.bfloat8_b: 1088, ttnn.bfloat4_b: 576}
 
 @pytest.fixture(scope="module")
 def dry() -> Iterator[Mesh]:
-    from ttfamily.core.mesh import open_mesh
-
     opened = open_mesh("n300", "dry")
     yield opened
     opened.close()
@@ -59,8 +59,6 @@ def test_a_tiled_tensor_has_the_bytes_of_its_tiles_and_holds_what_the_allocator_
 def test_a_weight_over_the_banks_has_the_bytes_of_its_padded_tiles(
     dry: Mesh, k: int, n: int, dtype: ttnn.DataType
 ) -> None:
-    import torch
-
     before = dry.dram_bytes()[0]
     memory = Programs(dry).bank_sharded(32 * k, 32 * n)
     weight = put(dry, torch.empty(1, 1, 32 * k, 32 * n, device="meta"), dtype=dtype, memory_config=memory)
@@ -110,7 +108,8 @@ def test_flash_decode_reads_every_chunk_that_holds_a_visible_token(
     visible = range(0 if window is None else max(0, position + 1 - window), position + 1)
     chunks = {token // chunk for token in (visible[0], visible[-1])}
     count = max(chunks) - min(chunks) + 1
-    traffic = op_traffic(op, Roles([Held(path="c", group="kv_cache", tensor=cache)]), Step(users=users, position=position))
+    roles = Roles([Held(path="c", group="kv_cache", tensor=cache)])
+    traffic = op_traffic(op, roles, Step(users=users, position=position))
     assert traffic.cache == 2 * users * count * (chunk // 32) * block
     assert traffic.weights == traffic.written == 0
 

@@ -182,6 +182,7 @@ def _comparisons(report: Report) -> Lines:
     rows = [
         (
             each.precision,
+            each.formats,
             f"{each.published_tokens_per_s:g}",
             f"{each.tokens_per_s_ratio:.2f}",
             f"{each.published_ttft_ms:g} ms",
@@ -189,8 +190,9 @@ def _comparisons(report: Report) -> Lines:
         )
         for each in report.comparisons
     ]
+    columns = ("its policy", "measured with", "tokens/s/user", "predicted / it", "first token", "predicted / it")
     return Lines(
         title="Against tt_transformers' published figures for this shape",
-        columns=("its precision", "tokens/s/user", "predicted / published", "first token", "predicted / published"),
+        columns=columns,
         rows=tuple(rows),
     )

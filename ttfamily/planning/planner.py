@@ -82,8 +82,9 @@ def _report(layout: Layout, *, name: str, family: str, precision: str) -> Report
     prompt = max(1, min(PROMPT, plan.max_seq_len - 1))
     here = Step(users=plan.slots_per_replica, position=prompt)
     far = attrs.evolve(here, position=plan.max_seq_len - 1)
-    decode, prefill = layout.decode(), layout.prefill(prompt)
+    # As a model runs: what collectives keep in L1 is then above decode's activations, not among them.
     longest = layout.prefill(min(plan.max_seq_len, 2 * plan.prefill_lengths[-1]))
+    prefill, decode = layout.prefill(prompt), layout.decode()
     reads = [
         Reads(
             users=step.users,
@@ -263,6 +264,7 @@ def _comparisons(plan: Plan, precision: str, speeds: Mapping[str, Speed]) -> tup
     return tuple(
         Comparison(
             precision=row.precision,
+            formats=f"bfp8, gate and up {row.gate_up}",
             published_tokens_per_s=row.tokens_per_s,
             published_ttft_ms=row.ttft_ms,
             tokens_per_s_ratio=1 / speeds["token"].seconds / row.tokens_per_s,

@@ -103,9 +103,14 @@ class Speed:
 
 @attrs.frozen(kw_only=True)
 class Comparison:
-    """A published figure beside the prediction for this plan."""
+    """A published figure beside the prediction for this plan.
+
+    :param precision: the policy's name there.
+    :param formats: that it was measured with.
+    """
 
     precision: str
+    formats: str
     published_tokens_per_s: float
     published_ttft_ms: float
     tokens_per_s_ratio: float

@@ -60,8 +60,8 @@ def measure(form: str, mesh: str) -> dict[str, Any]:
         step = Step(users=USERS, position=CONTEXT - 1)
         return {
             "loaded_bytes": layout.loaded_bytes,
-            "decode": _phase(layout.decode(), roles, step),
             "prefill": _phase(layout.prefill(PROMPT), roles, None),
+            "decode": _phase(layout.decode(), roles, step),
         }
 
 

@@ -150,13 +150,18 @@ class Bench:
         )
 
 
+def _poisoned(x: torch.Tensor, rows: int) -> torch.Tensor:
+    """``[n, D] -> [1, 1, rows, D]``: large numbers stand behind, each row with a spread, as any row has."""
+    others = POISON * torch.randn(rows - len(x), x.shape[1], generator=torch.Generator().manual_seed(rows))
+    return torch.cat([x, others])[None, None]
+
+
 def put_prefill(plan: Plan, x: torch.Tensor, *, stream: bool) -> ttnn.Tensor:
     """``[n, D] -> [1, 1, S, D]`` in DRAM, the padding poisoned.
 
     :param stream: laid over the devices as the residual stream is; else as column-parallel projections read it.
     """
-    rows = plan.padded_length(0, len(x)) - len(x)
-    padded = functional.pad(x, (0, 0, 0, rows), value=POISON)[None, None]
+    padded = _poisoned(x, plan.padded_length(0, len(x)))
     return put(plan.mesh, padded, dtype=ttnn.bfloat16, cut=plan.stream_cut("prefill") if stream else COLUMN_INPUT)
 
 
@@ -165,14 +170,14 @@ def put_decode(plan: Plan, x: torch.Tensor, *, stream: bool) -> ttnn.Tensor:
 
     :param stream: as for :func:`put_prefill`.
     """
-    padded = functional.pad(x, (0, 0, 0, plan.users - len(x)), value=POISON)[None, None]
+    padded = _poisoned(x, plan.users)
     cut, memory = (plan.stream_cut("decode"), plan.residual_memory) if stream else (COLUMN_INPUT, plan.partial_memory)
     return ttnn.to_memory_config(put(plan.mesh, padded, dtype=ttnn.bfloat16, cut=cut), memory)
 
 
 def put_whole(plan: Plan, x: torch.Tensor) -> ttnn.Tensor:
     """``[slots, D] -> [1, 1, B, D]``, whole on every device, as the head reads it."""
-    padded = functional.pad(x, (0, 0, 0, plan.users - len(x)), value=POISON)[None, None]
+    padded = _poisoned(x, plan.users)
     return ttnn.to_memory_config(put(plan.mesh, padded, dtype=ttnn.bfloat16), plan.whole_memory)
 
 

@@ -64,23 +64,23 @@ def layer_norm(
 
 @kernel("rms_norm_pre_all_gather")
 def rms_norm_pre_all_gather(x: Cell) -> torch.Tensor:
-    """The mean of the squares of a device's part: ``[.., W] -> [.., 32]``."""
-    return _in_first_columns(x.read().float().square().mean(-1))
+    """The sum of the squares of a device's part: ``[.., W] -> [.., 32]``."""
+    return _in_first_columns(x.read().float().square().sum(-1))
 
 
 @kernel("layer_norm_pre_all_gather")
 def layer_norm_pre_all_gather(x: Cell) -> torch.Tensor:
-    """The mean of the squares and the mean of a device's part: ``[.., W] -> [.., 64]``."""
+    """The sums of the squares and of the values of a device's part: ``[.., W] -> [.., 64]``."""
     value = x.read().float()
-    return _in_first_columns(value.square().mean(-1), value.mean(-1))
+    return _in_first_columns(value.square().sum(-1), value.sum(-1))
 
 
 @kernel("rms_norm_post_all_gather")
 def rms_norm_post_all_gather(
     x: Cell, stats: Cell, *, epsilon: float = 1e-12, weight: Cell | None = None, bias: Cell | None = None
 ) -> torch.Tensor:
-    """``x / sqrt(mean of the devices' mean squares + epsilon) * weight + bias``."""
-    (square,) = _means(stats, 1)
+    """``x / sqrt(mean square + epsilon) * weight + bias``, by the statistics of all devices."""
+    (square,) = _means(x, stats, 1)
     return _affine(x.read().float() * torch.rsqrt(square + epsilon), weight, bias)
 
 
@@ -88,8 +88,8 @@ def rms_norm_post_all_gather(
 def layer_norm_post_all_gather(
     x: Cell, stats: Cell, *, epsilon: float = 1e-12, weight: Cell | None = None, bias: Cell | None = None
 ) -> torch.Tensor:
-    """``(x - mean) / sqrt(mean square - mean^2 + epsilon) * weight + bias``, by the devices' statistics."""
-    square, mean = _means(stats, 2)
+    """``(x - mean) / sqrt(mean square - mean^2 + epsilon) * weight + bias``, by the statistics of all devices."""
+    square, mean = _means(x, stats, 2)
     return _affine((x.read().float() - mean) * torch.rsqrt(square - mean.square() + epsilon), weight, bias)
 
 
@@ -98,7 +98,8 @@ def _in_first_columns(*numbers: torch.Tensor) -> torch.Tensor:
     return torch.cat(tiles, -1)
 
 
-def _means(stats: Cell, numbers: int) -> list[torch.Tensor]:
-    """``[.., devices * numbers * 32]`` -> for each number the mean over the devices, ``[.., 1]``."""
-    by_device = stats.read().float()[..., ::TILE].unflatten(-1, (-1, numbers))  # [.., devices, numbers]
-    return [number[..., None] for number in by_device.mean(-2).unbind(-1)]
+def _means(x: Cell, stats: Cell, numbers: int) -> list[torch.Tensor]:
+    """``[.., devices * numbers * 32]`` -> for each number the mean over the whole width, ``[.., 1]``."""
+    sums = stats.read().float()[..., ::TILE].unflatten(-1, (-1, numbers))  # [.., devices, numbers]
+    width = x.read().shape[-1] * sums.shape[-2]
+    return [total[..., None] / width for total in sums.sum(-2).unbind(-1)]
