@@ -40,7 +40,7 @@ format: $(STAMP) ## Put imports in order and fix what ruff can fix
 	@$(BIN)/ruff check --fix .
 
 baseline: $(STAMP) ## Write the op streams' baselines anew (tests/baselines), when a change of them is meant
-	@$(BIN)/python -m ttfamily.testing.baselines tests/baselines 2>/dev/null
+	@$(BIN)/python -m ttfamily.testing.baselines tests/baselines
 
 clean: ## Remove the environment and all caches in this folder
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

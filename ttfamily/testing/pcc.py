@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 
-MAX_SCALE_ERROR = 0.05
+from ttfamily.testing.tally import RUN
 
-log = logging.getLogger(__name__)  # every correlation that is asserted; the pytest plugin reports the worst
+MAX_SCALE_ERROR = 0.05
 
 
 def pcc(got: torch.Tensor, want: torch.Tensor) -> float:
@@ -40,7 +38,7 @@ def assert_pcc(got: torch.Tensor, want: torch.Tensor, at_least: float) -> None:
     if tuple(got.shape) != tuple(want.shape):
         raise AssertionError(f"got shape {list(got.shape)}, want {list(want.shape)}")
     found = pcc(got, want)
-    log.debug("PCC %.6f, want at least %s", found, at_least, extra={"pcc": found})
+    RUN.compared(found)
     scale = _scale(got, want)
     if found >= at_least and abs(scale - 1) <= MAX_SCALE_ERROR:
         return

@@ -5,13 +5,12 @@ Every pytest run of an environment with ttfamily loads this module, so it import
 
 from __future__ import annotations
 
-import logging
 import traceback
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import pytest
+
+from ttfamily.testing.tally import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -20,43 +19,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MESHES = "n150,n300"
 PROFILE_EXAMPLES = {"quick": 10, "thorough": 200}
-LOGGER = "ttfamily.testing"
-RESULTS = pytest.StashKey["Results"]()
-
-
-@attrs.define
-class Tally:
-    """What one test class has compared.
-
-    :ivar examples: models made.
-    :ivar comparisons: correlations asserted.
-    :ivar worst: the lowest of them, and the test that had it.
-    """
-
-    examples: int = 0
-    comparisons: int = 0
-    worst: float = 1.0
-    where: str = ""
-
-
-class Results(logging.Handler):
-    """Keeps the tally of every test class that compares something."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.tallies: dict[str, Tally] = defaultdict(Tally)
-        self.group = self.test = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Note a comparison or an example."""
-        found: float | None = getattr(record, "pcc", None)
-        tally = self.tallies[self.group]
-        if found is None:
-            tally.examples += int(getattr(record, "example", False))
-            return
-        tally.comparisons += 1
-        if not found >= tally.worst:  # NaN is worse than any number
-            tally.worst, tally.where = found, self.test
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -95,26 +57,10 @@ def pytest_configure(config: pytest.Config) -> None:
         )
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Listen to what the comparisons report."""
-    results = session.config.stash[RESULTS] = Results()
-    logger = logging.getLogger(LOGGER)
-    logger.addHandler(results)
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False  # thousands of lines, of which the failure's message says what matters
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Stop listening."""
-    logging.getLogger(LOGGER).removeHandler(session.config.stash[RESULTS])
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Note whose comparisons follow; skip what the device or the mesh rules out."""
-    results = item.config.stash[RESULTS]
     group = getattr(item, "cls", None)
-    results.group = group.__name__ if group else item.nodeid.partition("::")[0]
-    results.test = item.name
+    RUN.group, RUN.test = group.__name__ if group else item.nodeid.partition("::")[0], item.name
     if item.get_closest_marker("tt_simulated") and item.config.getoption("--tt-device") != "simulated":
         pytest.skip("looks into the simulator: run it without --tt-device")
 
@@ -136,9 +82,9 @@ def _with_its_causes(error: BaseException | None) -> Iterator[BaseException]:
             yield from _with_its_causes(other)
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Show how much each conformance class compared, and the lowest correlation."""
-    tallies = {group: tally for group, tally in config.stash[RESULTS].tallies.items() if tally.examples}
+    tallies = {group: tally for group, tally in RUN.tallies.items() if tally.examples}
     if not tallies:
         return
     terminalreporter.section("conformance")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from ttfamily.errors import PlanError
 from ttfamily.testing.blocks import Bench
 from ttfamily.testing.configs import MOST_WEIGHTS, decoder_configs
 from ttfamily.testing.models import config_class_of, loaded, make_model, save_checkpoint
+from ttfamily.testing.tally import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ttfamily.core.spec import ModelSpec
     from ttfamily.family import Family
     from ttfamily.model import Model
-
-log = logging.getLogger(__name__)
 
 LAYER = ".{layer}"
 
@@ -116,7 +114,7 @@ class Subject:
     @contextmanager
     def trial(self, config: PretrainedConfig, seed: int, mesh: Mesh, users: int, longest: int) -> Iterator[Trial]:
         """Make a model and lay its blocks out on the mesh, for prompts of up to ``longest`` tokens."""
-        log.debug("example", extra={"example": True})
+        RUN.example()
         hf = make_model(config, seed)
         with tempfile.TemporaryDirectory() as folder, or_another_shape():
             save_checkpoint(hf, Path(folder))
@@ -126,7 +124,7 @@ class Subject:
     @contextmanager
     def loaded(self, hf: PreTrainedModel, mesh: Mesh, **options: Any) -> Iterator[Model]:
         """Save a model and load it as a user would."""
-        log.debug("example", extra={"example": True})
+        RUN.example()
         with contextlib.ExitStack() as stack:
             with or_another_shape():
                 model = stack.enter_context(loaded(hf, mesh, family=self.family, **options))
