@@ -84,7 +84,6 @@ def run(model: Model) -> None:
     """What takes the most memory: the logits of a decode trace are kept, and two of the longest chunks prefilled."""
     graph = model._graph
     kept = graph.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
-    graph.transformer.prepare_collectives()
     tokens = torch.zeros(2 * model.plan.prefill_lengths[-1], dtype=torch.int64)
     with pytest.raises(SimulatorError, match="dry mesh"):  # reading the logits, at the very end
         model.prefill(tokens, 0)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 import ttnn
+
+from ttfamily.core.precision import TILE_BYTES
+from ttfamily.core.programs import COLLECTIVES_BYTES, TILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,19 +103,40 @@ class Exchange:
         self.after_column = all_reduce(mesh, hidden)
         self.after_row = (reduce_scatter if fractured else all_reduce)(mesh, tensor, stream)
         self.before_head = all_gather(mesh, tensor if fractured else hidden, whole)
-        self._widths = {
-            self.before_column: [plan.stream_width(phase)],
-            self.after_column: [plan.fused_width, plan.intermediate_size // mesh.tensor_parallel],
-            self.after_row: [plan.spec.hidden_size // mesh.hidden_parallel],
-        }
+        self._plan, self._decode = plan, decode
+        self._widths = (
+            (self.before_column, plan.stream_width(phase)),
+            (self.after_column, plan.fused_width),
+            (self.after_column, plan.intermediate_size // mesh.tensor_parallel),
+            (self.after_row, plan.spec.hidden_size // mesh.hidden_parallel),
+            (self.before_head, plan.stream_width(phase)),
+        )
 
-    def warm_up(self, mesh: Mesh, rows: int) -> None:
-        """Run each collective of a prefill of so many rows once."""
-        for step, widths in self._widths.items():
-            for width in widths if step is not _as_it_is else ():
-                ttnn.deallocate(step(zeros(mesh, rows, width)))
+    def warm_up(self, rows: int) -> None:
+        """Run each collective once, on so many rows of zeros, laid out as in this phase."""
+        for step, width in self._widths:
+            if step is not _as_it_is:
+                make = sharded_zeros if self._decode else dram_zeros
+                ttnn.deallocate(step(make(self._plan, rows, width)))
 
 
-def zeros(mesh: Mesh, rows: int, width: int) -> ttnn.Tensor:
+def dram_zeros(plan: Plan, rows: int, width: int) -> ttnn.Tensor:
     """``[1, 1, rows, width]`` in DRAM, on every device."""
-    return ttnn.zeros([1, 1, rows, width], dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh.device)
+    return ttnn.zeros([1, 1, rows, width], dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=plan.mesh.device)
+
+
+def sharded_zeros(plan: Plan, rows: int, width: int) -> ttnn.Tensor:
+    """``[1, 1, rows, width]`` as decode has it, width-sharded in L1, with room above for a collective's semaphores.
+
+    ttnn fills L1 from the top. Below a wide shard, semaphores would keep all that is above them from the buffers
+    of later programs; the room that a first tensor leaves above the shard is where they go instead.
+    """
+    grid, programs = math.prod(plan.mesh.grid), plan.programs
+    room = [1, 1, TILE, grid * COLLECTIVES_BYTES // TILE_BYTES["bf16"] * TILE]
+    first = ttnn.zeros(
+        room, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=plan.mesh.device, memory_config=ttnn.L1_MEMORY_CONFIG
+    )
+    memory = programs.width_sharded(width, programs.cores_of(width))
+    x = ttnn.to_memory_config(dram_zeros(plan, rows, width), memory)
+    ttnn.deallocate(first)
+    return x

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.ccl import all_gather, zeros
+from ttfamily.core.ccl import all_gather, dram_zeros
 from ttfamily.core.placement import WHOLE, put
 from ttfamily.core.schemes import PHASES
 
 if TYPE_CHECKING:
     from ttfamily.core.plan import Plan
+    from ttfamily.core.schemes import Phase
     from ttfamily.core.weights import Weights
 
 # B users, S tokens, V vocab_size, D what a device has of the hidden size
@@ -34,7 +35,7 @@ class Embedding:
             all_gather(plan.mesh, axis if cuts[phase] != cut else None, ttnn.DRAM_MEMORY_CONFIG) for phase in PHASES
         )
         parts = plan.mesh.tensor_parallel if cut.tensor else plan.mesh.hidden_parallel if cut.hidden else 1
-        self.mesh, self.width = plan.mesh, spec.hidden_size // parts
+        self.plan, self.width = plan, spec.hidden_size // parts
         self.residual = plan.residual_memory
 
     def decode(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
@@ -48,9 +49,10 @@ class Embedding:
         """``[1, S]`` uint32 -> ``[1, 1, S, D]`` in DRAM."""
         return self.prefill_gather(self._look_up(tokens))
 
-    def warm_up(self, rows: int) -> None:
-        """Run what a prefill of so many rows gathers once."""
-        ttnn.deallocate(self.prefill_gather(zeros(self.mesh, rows, self.width)))
+    def warm_up(self, rows: int, phase: Phase) -> None:
+        """Run what a pass of so many rows gathers once."""
+        gather = self.decode_gather if phase == "decode" else self.prefill_gather
+        ttnn.deallocate(gather(dram_zeros(self.plan, rows, self.width)))
 
     def _look_up(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
         return ttnn.unsqueeze_to_4D(ttnn.embedding(tokens, self.table, layout=ttnn.TILE_LAYOUT))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.ccl import all_gather, zeros
+from ttfamily.core.ccl import all_gather, dram_zeros, sharded_zeros
 from ttfamily.core.placement import Cut, put
 from ttfamily.core.programs import TILE
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from ttfamily.core.plan import Plan
+    from ttfamily.core.schemes import Phase
     from ttfamily.core.weights import Weights
 
 # B users, S tokens, D what a device has of the hidden size
@@ -55,10 +56,10 @@ class Norm:
             },
             "memory_config": DRAM,
         }
-        self.mesh, self.prefill_width = mesh, plan.stream_width("prefill")
+        self.plan = plan
         self.op = LOCAL[spec.kind]
         self.statistics, self.by_statistics, tiles = DISTRIBUTED[spec.kind]
-        self.fits = programs.norm_fits(width)
+        self.fits = programs.norm_fits(width, spec.kind)
         axes = {phase: _axis(plan.stream_cut(phase), plan) for phase in ("decode", "prefill")}
         self.decode_distributed, self.prefill_distributed = (axis is not None for axis in axes.values())
         devices = 1 if axes["decode"] is None else mesh.shape[axes["decode"]]
@@ -80,10 +81,14 @@ class Norm:
         """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM."""
         return self._in_dram(x, distributed=self.prefill_distributed)
 
-    def warm_up(self, rows: int) -> None:
-        """Run what a prefill of so many rows gathers once."""
-        if self.prefill_distributed:
-            ttnn.deallocate(self.prefill(zeros(self.mesh, rows, self.prefill_width)))
+    def warm_up(self, rows: int, phase: Phase) -> None:
+        """Run what a pass of so many rows gathers once."""
+        if phase == "prefill" and self.prefill_distributed:
+            ttnn.deallocate(self.prefill(dram_zeros(self.plan, rows, self.plan.stream_width(phase))))
+        if phase == "decode" and self.decode_distributed:
+            x = sharded_zeros(self.plan, rows, self.plan.stream_width(phase))
+            ttnn.deallocate(self.decode(x))
+            ttnn.deallocate(x)
 
     def _in_dram(self, x: ttnn.Tensor, *, distributed: bool) -> ttnn.Tensor:
         if not distributed:

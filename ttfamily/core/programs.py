@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import ttnn
@@ -225,11 +225,14 @@ class Programs:
 
     # ---- norm and attention
 
-    def norm_fits(self, width: int) -> bool:
-        """Whether the sharded norm of a decode activation fits in L1: not where a wide one spreads over one core."""
-        # Three shards and eight tiles of its own; four more where additions leave the residual stream between holes.
-        block = self.shard_tiles(width)
-        return L1_BASE + (7 * block + 8 + ROTATION_TILES) * BF16 + self._collectives() <= L1_BYTES
+    def norm_fits(self, width: int, kind: Literal["rms", "layer"]) -> bool:
+        """Whether the sharded norm of a decode activation fits in L1: not where a wide one spreads over few cores."""
+        # Shards of its own, and four more where additions leave the residual stream between holes (on one chip, where
+        # nothing is reduced, a layer norm has met three at the most).
+        own = {"rms": 3, "layer": 6}[kind]
+        holes = 3 if kind == "layer" and not self.mesh.has_collectives else 4
+        needed = (own + holes) * self.shard_tiles(width) + 8 + ROTATION_TILES
+        return L1_BASE + needed * BF16 + self._collectives() <= L1_BYTES
 
     def decode_norm(self, width: int) -> ttnn.LayerNormShardedMultiCoreProgramConfig:
         """Sharded norm of a decode activation over its most cores."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.ccl import Exchange, zeros
+from ttfamily.core.ccl import Exchange, dram_zeros
 from ttfamily.core.decoder import LAYERS
 from ttfamily.core.embedding import Embedding
 from ttfamily.core.lm_head import LmHead
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ttfamily.core.blocks import Blocks
     from ttfamily.core.plan import Plan
+    from ttfamily.core.schemes import Phase
     from ttfamily.core.steps import PrefillChunk
     from ttfamily.core.weights import Weights
 
@@ -66,18 +67,24 @@ class Transformer:
         return logits
 
     def prepare_collectives(self) -> None:
-        """Run prefill's collectives once for every length.
+        """Run every collective of both phases once, while nothing else is in L1.
 
-        Each program of a collective keeps semaphores in L1. Made after a trace was captured, they would lie
-        where the trace's activations do, and a replay would overwrite them.
+        Each program of a collective keeps semaphores in L1, for good. Made among live activations, they would
+        stand in the way of later programs' buffers; made after a trace was captured, they would lie where its
+        activations do, and a replay would overwrite them.
         """
-        mesh = self.plan.mesh
-        if mesh.has_collectives:
-            for length in self.plan.prefill_lengths:
-                self.in_prefill.warm_up(mesh, length)
-                self.norm.warm_up(length)
-                self.embedding.warm_up(length)
-            ttnn.deallocate(self.logits_at(zeros(mesh, TILE, self.plan.stream_width("prefill")), 0))
+        if not self.plan.mesh.has_collectives:
+            return
+        self._warm_up(self.plan.users, "decode", self.in_decode)
+        for length in self.plan.prefill_lengths:
+            self._warm_up(length, "prefill", self.in_prefill)
+        tile = dram_zeros(self.plan, TILE, self.plan.stream_width("prefill"))
+        ttnn.deallocate(self.logits_at(tile, 0))
+
+    def _warm_up(self, rows: int, phase: Phase, exchange: Exchange) -> None:
+        exchange.warm_up(rows)
+        self.norm.warm_up(rows, phase)
+        self.embedding.warm_up(rows, phase)
 
     def prefill(self, tokens: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
         """``[1, S]`` uint32 -> the residual stream behind the last layer, ``[1, 1, S, D]`` in DRAM."""

@@ -34,6 +34,7 @@ class DecodeGraph:
         self.rope_positions = self._integers(torch.zeros(replicas, plan.users, dtype=torch.int32), ttnn.uint32)
         self.positions = self._integers(torch.full((rows,), -1, dtype=torch.int32), ttnn.int32)
         self.page_table = self._integers(torch.full((rows, plan.pages), SPARE, dtype=torch.int32), ttnn.int32)
+        transformer.prepare_collectives()
         self._trace: int | None = None
         self._logits: ttnn.Tensor | None = None
 
@@ -77,7 +78,6 @@ class DecodeGraph:
         logits = self._pass()
         host = self._read(logits)
         ttnn.deallocate(logits)
-        self.transformer.prepare_collectives()
         self._trace = ttnn.begin_trace_capture(self.mesh.device, cq_id=0)
         self._logits = self._pass()
         ttnn.end_trace_capture(self.mesh.device, self._trace, cq_id=0)
