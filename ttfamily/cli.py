@@ -13,6 +13,28 @@ from typing import Annotated
 import typer
 
 from ttfamily.commands.messages import FAILED, reported, show_log
+from ttfamily.commands.options import (
+    Architecture,
+    BatchSize,
+    Device,
+    FamilyName,
+    Folder,
+    MaxSeqLen,
+    Mesh,
+    Model,
+    Parent,
+    Precision,
+    Prompts,
+    PromptsFile,
+    Revision,
+    Seed,
+    Seq,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+    Traceback,
+)
 
 DISABLED = "TTFAMILY_DISABLE_PLUGINS"
 
@@ -24,29 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-Mesh = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="The mesh to run on: n150, n300, t3k, galaxy; rows x columns, such as 2x4; or with replicas, t3k/dp4.",
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        metavar="KIND",
-        help="hardware; simulated: real numbers on any machine; dry: no numbers, does it fit?; "
-        "auto: hardware if there is any, else simulated.",
-    ),
-]
-Precision = Annotated[str, typer.Option(metavar="POLICY", help="accuracy, performance, or a JSON file.")]
-FamilyName = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="A family, or package:family; decides where several claim the architecture."),
-]
-Traceback = Annotated[bool, typer.Option("--traceback", help="Show the whole traceback of an error.")]
-
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -125,51 +124,21 @@ def demo(
 def generate(
     ctx: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A checkpoint folder, or a Hugging Face model id.")],
-    prompts: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="PROMPT", help="Texts to continue, each in quotes; - reads one from standard input."),
-    ] = None,
-    prompts_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="More prompts: one a line."),
-    ] = None,
+    prompts: Prompts = None,
+    prompts_file: PromptsFile = None,
     mesh: Mesh = "n150",
     device: Device = "auto",
     precision: Precision = "accuracy",
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Stop after so many new tokens.")] = 128,
-    temperature: Annotated[
-        float,
-        typer.Option(metavar="T", min=0.0, help="0 always takes the likeliest token, 1 draws by the model's own odds."),
-    ] = 0.0,
-    top_k: Annotated[
-        int | None,
-        typer.Option(metavar="K", min=1, help="Draw from the K likeliest tokens only."),
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(metavar="P", min=0.0, max=1.0, help="Draw from the likeliest tokens that make up P only."),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Makes drawing repeatable."),
-    ] = None,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TEXT", help="End before this text; may be given more than once."),
-    ] = None,
+    temperature: Temperature = 0.0,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    seed: Seed = None,
+    stop: Stop = None,
     chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
-    max_seq_len: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Room for prompt and new tokens; the most that fits by default."),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Slots for prompts; as many as there are prompts by default."),
-    ] = None,
-    revision: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A branch, tag or commit of the model's repository."),
-    ] = None,
+    max_seq_len: MaxSeqLen = None,
+    batch_size: BatchSize = None,
+    revision: Revision = None,
     family: FamilyName = None,
     traceback: Traceback = False,
 ) -> None:
@@ -220,25 +189,14 @@ def generate(
 @app.command(short_help="Say how a model lies on a mesh, what fits, and how fast it can be.")
 def plan(
     ctx: typer.Context,
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL_OR_CONFIG", help="A checkpoint folder, a config.json, or a Hugging Face model id."
-        ),
-    ],
+    model: Model,
     mesh: Mesh = "n150",
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Users at once.")] = 1,
-    seq: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Tokens for each user; the most that fits by default."),
-    ] = None,
+    seq: Seq = None,
     precision: Precision = "accuracy",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page to look at in a browser.")] = None,
-    revision: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A branch, tag or commit of the model's repository."),
-    ] = None,
+    revision: Revision = None,
     family: FamilyName = None,
     traceback: Traceback = False,
 ) -> None:
@@ -304,9 +262,7 @@ def families(ctx: typer.Context, traceback: Traceback = False) -> None:
 @families_app.command(short_help="Say which family an architecture gets, and why.")
 def explain(
     ctx: typer.Context,
-    architecture: Annotated[
-        str, typer.Argument(metavar="CLASS", help="A class name, as config.json has it under architectures.")
-    ],
+    architecture: Architecture,
     family: FamilyName = None,
     traceback: Traceback = False,
 ) -> None:
@@ -334,15 +290,11 @@ def explain(
 def new_plugin(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The package's name, such as tt-dream.")],
-    folder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder to make; ./NAME by default.")
-    ] = None,
+    folder: Folder = None,
     architecture: Annotated[
         str | None, typer.Option(metavar="CLASS", help="The class name in config.json's architectures.")
     ] = None,
-    parent: Annotated[
-        str, typer.Option("--from", metavar="FAMILY", help="The installed family that is the nearest relative.")
-    ] = "llama",
+    parent: Parent = "llama",
     traceback: Traceback = False,
 ) -> None:
     """Write a package that adds a model family: the family file, its tests, and a pyproject.toml.
