@@ -96,7 +96,9 @@ def test_help_lists_the_commands_and_where_to_start(run: Any, capsys: pytest.Cap
         assert f"\n  {command}" in out
 
 
-@pytest.mark.parametrize("command", ["demo", "generate", "plan", "families", "families explain", "new-plugin", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["demo", "generate", "plan", "families", "families explain", "new-plugin", "doctor"]
+)
 def test_every_command_teaches_by_example(command: str, run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command.split(), "-h") == 0
     assert f"    ttfamily {command}" in capsys.readouterr().out.partition("Example")[2]
