@@ -49,7 +49,7 @@ def probabilities(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if sampling.top_k is not None:
         least = scores.topk(min(sampling.top_k, scores.numel())).values[-1]
         scores = scores.masked_fill(scores < least, -torch.inf)
-    if sampling.top_p is not None:
+    if sampling.top_p is not None and sampling.top_p < 1:  # a sum of all may round to 1 before its end
         ordered, order = scores.softmax(-1).sort(descending=True)
         beyond = ordered.cumsum(-1) - ordered >= sampling.top_p  # the most likely token always stays
         scores = scores.masked_fill(torch.zeros_like(beyond).scatter(0, order, beyond), -torch.inf)
