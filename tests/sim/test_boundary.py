@@ -250,7 +250,8 @@ def test_a_dry_mesh_counts_what_is_allocated(dry: Mesh) -> None:
     assert dry.dram_bytes()[0] - before == pytest.approx(4 * 1024 * 1024, rel=0.05)
     ttnn.deallocate(x), ttnn.deallocate(y)
     assert dry.dram_bytes() == (before, total)
-    assert total == 12 * 1_072_693_184 - TRACE_REGION_BYTES
+    # The trace region lies in all 12 banks, in whole pages of each.
+    assert 0 <= 12 * 1_072_693_184 - TRACE_REGION_BYTES - total < 12 * 4096
 
 
 def test_a_dry_mesh_runs_out_of_memory_as_ttnn_does(dry: Mesh) -> None:
