@@ -228,7 +228,7 @@ def test_parts_come_in_the_order_of_the_devices(bench: Bench) -> None:
 # ---- a dry mesh (these take no mesh of the session's, so they run before it is open)
 
 
-@pytest.fixture(scope="module", params=["n150", "n300"])
+@pytest.fixture(params=["n150", "n300"])
 def dry(request: pytest.FixtureRequest) -> Iterator[Mesh]:
     opened = open_mesh(request.param, "dry")
     yield opened
