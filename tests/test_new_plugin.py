@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FILES = {".gitignore", "README.md", "pyproject.toml", "src/tt_dream/__init__.py", "tests/test_conformance.py"}
-PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--tt-mesh=n150", "--hypothesis-profile=quick")
+FEW = ("--tt-mesh=n150", "--hypothesis-profile=quick", "--hypothesis-seed=0")
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", *FEW)
 # Another folder's sources before those that are installed.
 PREPENDED = "import sys, pytest; sys.path.insert(0, {source!r}); sys.exit(pytest.main({options!r}))"
 
