@@ -218,6 +218,9 @@ def plan(
     with reported(traceback=traceback):
         show_log()
         _let_threads_sleep()
+        from ttfamily.loading import quiet_ttnn
+
+        quiet_ttnn()  # before it is imported, which it would announce
         from ttfamily.commands.plan import Target
         from ttfamily.commands.plan import plan as run
 
