@@ -172,9 +172,7 @@ def test_an_error_is_one_block_without_traceback(
     assert run("generate", "folder", "prompt") == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == (
-        "MeshError: mesh\n       got  'n3'\n  expected  one of [n150, n300]\n     to do  Name your board.\n"
-    )
+    assert err == ("MeshError: mesh\n       got  'n3'\n  expected  one of [n150, n300]\n     to do  Name your board.\n")
 
 
 def test_traceback_shows_the_error_as_python_does(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,6 @@ def family(**fields: Any) -> Family:
     return Family(**{**values, **fields})
 
 
-
 def test_the_public_names_that_a_plugin_needs_import_no_framework() -> None:
     specs = "AttentionSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec"
     rules = "WeightRule, column, replicated, row"

@@ -138,9 +138,7 @@ def test_a_key_that_would_change_the_graph_is_named(folder: Path) -> None:
         load(folder)
 
 
-def test_hardware_that_is_not_there_is_refused(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hardware_that_is_not_there_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meshes, "DRIVER", tmp_path / "dev" / "tenstorrent")
     with refused('device="hardware"', "tenstorrent", "doctor"):
         load(folder, device="hardware")

@@ -53,7 +53,5 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_python_m_is_the_command() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ttfamily", "--version"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "ttfamily", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"ttfamily {ttfamily.__version__}\n"

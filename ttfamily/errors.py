@@ -60,6 +60,10 @@ class PlanError(TtfamilyError):
     """A model that cannot be laid out on this mesh."""
 
 
+class LayoutError(PlanError):
+    """Sizes that this mesh has no programs for: buffers that fit no core's L1, parts that are no whole tiles."""
+
+
 class RequestError(TtfamilyError):
     """A prompt, a position or a sampling parameter outside what the loaded model can serve."""
 

@@ -53,7 +53,7 @@ def load(
     :param device: ``hardware``, ``simulated`` (real numbers on any machine), ``dry`` (no numbers: does
         it fit?), or ``auto``.
     :param precision: ``accuracy``, ``performance``, a JSON file (docs/precision.md), or a :class:`PrecisionPolicy`.
-    :param max_batch_size: users at once, 1 to 32.
+    :param max_batch_size: users at once, of all replicas together: 1 to 32 for each.
     :param max_seq_len: tokens of a prompt and its continuation; by default the model's own limit, or
         what fits in DRAM beside the weights if that is less.
     :param scheme: how the residual stream lies over the devices: ``replicated``, ``fractured`` (along one row of

@@ -9,13 +9,13 @@ import ttnn
 
 from ttfamily.core.kv_cache import SKIP, SPARE, PageTable
 from ttfamily.core.lm_head import LmHead
-from ttfamily.core.placement import integers, read
-from ttfamily.core.programs import TILE
+from ttfamily.core.placement import BY_REPLICA, integers, read
 from ttfamily.core.sampling import Sampling
 from ttfamily.core.steps import PrefillChunk
+from ttfamily.core.tiles import TILE
 from ttfamily.errors import RequestError
 from ttfamily.generation import checks, generator
-from ttfamily.generation.graph import BY_REPLICA, DecodeGraph
+from ttfamily.generation.graph import DecodeGraph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -66,9 +66,7 @@ def decode_ops(folder: Path, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "reduce"), [("n150", []), ("n300", ["all_reduce"])])
-def test_a_decode_layer_is_no_more_than_these_ops(
-    folder: Callable[[int], Path], name: str, reduce: list[str]
-) -> None:
+def test_a_decode_layer_is_no_more_than_these_ops(folder: Callable[[int], Path], name: str, reduce: list[str]) -> None:
     one, three = (decode_ops(folder(layers), name) for layers in (1, 3))
     layer = [f"ttnn.{op}" for op in [*ATTENTION, *reduce, "add", *MLP, *reduce, "add"]]
     start = one.index("ttnn.rms_norm")

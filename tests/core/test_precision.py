@@ -51,9 +51,9 @@ BF16 = PrecisionPolicy(**dict.fromkeys(GROUPS, "bf16"))
 # ---- strategies
 
 
-WEIGHTS = st.builds(
-    WeightPrecision, st.sampled_from(["bfp8", "bfp4"]), st.sampled_from(FIDELITIES)
-) | st.sampled_from([WeightPrecision(name) for name in FORMATS] + [WeightPrecision("bf16", "HiFi2")])
+WEIGHTS = st.builds(WeightPrecision, st.sampled_from(["bfp8", "bfp4"]), st.sampled_from(FIDELITIES)) | st.sampled_from(
+    [WeightPrecision(name) for name in FORMATS] + [WeightPrecision("bf16", "HiFi2")]
+)
 CACHES = st.sampled_from(FORMATS)
 BY_GROUP = {group: CACHES if group == "kv_cache" else WEIGHTS for group in GROUPS}
 OWN = st.builds(LayerPrecision, **{group: st.none() | BY_GROUP[group] for group in OF_A_LAYER})
@@ -288,9 +288,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from([*FORMATS, *FIDELITIES, "performance"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from([*GROUPS, "base", "layers", "format", "fidelity", "0", "0-3", "2-9", "x"]), inner, max_size=5
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*GROUPS, "base", "layers", "format", "fidelity", "0", "0-3", "2-9", "x"]),
+            inner,
+            max_size=5,
+        )
     ),
     max_leaves=12,
 )

@@ -35,9 +35,7 @@ FORMS: dict[str, PretrainedConfig | dict[str, Any]] = {
 
 @pytest.mark.parametrize("mesh", ["n150", "n300", "t3k", "2x4"])
 @pytest.mark.parametrize("form", FORMS)
-def test_the_budget_of_what_is_loaded_is_the_allocators(
-    mesh: str, form: str, folder: Callable[..., Path]
-) -> None:
+def test_the_budget_of_what_is_loaded_is_the_allocators(mesh: str, form: str, folder: Callable[..., Path]) -> None:
     config = FORMS[form]
     made = folder("small", **config) if isinstance(config, dict) else folder(config)
     with ttfamily.load(made, mesh=mesh, device="dry", max_batch_size=4, max_seq_len=512) as model:

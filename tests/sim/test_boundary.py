@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfamily.core.mesh import TRACE_REGION_BYTES, open_mesh
-from ttfamily.core.placement import Cut, host_copy, integers, put, read, write
+from ttfamily.core.placement import Sharding, host_copy, integers, put, read, write
 from ttfamily.errors import SimulatorError
 from ttfamily.testing.strategies import SEEDS
 
@@ -221,8 +221,13 @@ def test_a_tensor_on_many_devices_is_not_read_without_a_composer(bench: Bench, c
 
 
 def test_parts_come_in_the_order_of_the_devices(bench: Bench) -> None:
-    x = put(bench.mesh, torch.arange(2.0 * bench.mesh.tensor_parallel)[None], dtype=ttnn.float32, cut=Cut(tensor=1))
-    assert read(bench.mesh, x, Cut(tensor=1)).tolist() == [list(range(2 * bench.mesh.tensor_parallel))]
+    x = put(
+        bench.mesh,
+        torch.arange(2.0 * bench.mesh.tensor_parallel)[None],
+        dtype=ttnn.float32,
+        sharding=Sharding(tensor=1),
+    )
+    assert read(bench.mesh, x, Sharding(tensor=1)).tolist() == [list(range(2 * bench.mesh.tensor_parallel))]
 
 
 # ---- a dry mesh (these take no mesh of the session's, so they run before it is open)
@@ -237,7 +242,7 @@ def dry(request: pytest.FixtureRequest) -> Iterator[Mesh]:
 
 def test_a_dry_mesh_takes_tensors_without_values(dry: Mesh) -> None:
     empty = torch.empty(1, 1, 64, 64 * dry.tensor_parallel, device="meta")
-    x = put(dry, empty, dtype=ttnn.bfloat8_b, cut=Cut(tensor=3))
+    x = put(dry, empty, dtype=ttnn.bfloat8_b, sharding=Sharding(tensor=3))
     assert tuple(x.shape) == (1, 1, 64, 64)
     assert ttnn.matmul(x, x).shape == x.shape
 

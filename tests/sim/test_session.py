@@ -16,7 +16,7 @@ import torch
 import ttnn
 
 from ttfamily.core.mesh import open_mesh
-from ttfamily.core.placement import Cut, put, read
+from ttfamily.core.placement import Sharding, put, read
 from ttfamily.errors import MeshError
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def opened(name: str, kind: str = "simulated") -> Iterator[Mesh]:
 
 
 def compute(mesh: Mesh) -> None:
-    x = put(mesh, torch.ones(1, 1, 32, 32 * mesh.tensor_parallel), dtype=ttnn.bfloat16, cut=Cut(tensor=3))
-    got = read(mesh, ttnn.add(x, 2.0), Cut(tensor=3)).float()
+    x = put(mesh, torch.ones(1, 1, 32, 32 * mesh.tensor_parallel), dtype=ttnn.bfloat16, sharding=Sharding(tensor=3))
+    got = read(mesh, ttnn.add(x, 2.0), Sharding(tensor=3)).float()
     assert torch.equal(got, torch.full((1, 1, 32, 32 * mesh.tensor_parallel), 3.0))
 
 

@@ -70,9 +70,7 @@ Revision = Annotated[
 ]
 Model = Annotated[
     str,
-    typer.Argument(
-        metavar="MODEL_OR_CONFIG", help="A checkpoint folder, a config.json, or a Hugging Face model id."
-    ),
+    typer.Argument(metavar="MODEL_OR_CONFIG", help="A checkpoint folder, a config.json, or a Hugging Face model id."),
 ]
 Seq = Annotated[
     int | None,
@@ -81,9 +79,7 @@ Seq = Annotated[
 Architecture = Annotated[
     str, typer.Argument(metavar="CLASS", help="A class name, as config.json has it under architectures.")
 ]
-Folder = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="The folder to make; ./NAME by default.")
-]
+Folder = Annotated[Path | None, typer.Option(metavar="DIR", help="The folder to make; ./NAME by default.")]
 Parent = Annotated[
     str, typer.Option("--from", metavar="FAMILY", help="The installed family that is the nearest relative.")
 ]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 import ttnn
 
-from ttfamily.core.ccl import all_reduce
+from ttfamily.core.ccl import sum_columns
 from ttfamily.core.flash import flash_attention
 from ttfamily.core.head_norm import RmsHeadNorm
 from ttfamily.core.heads import arrange
 from ttfamily.core.linear import Linear, column_linear
-from ttfamily.core.programs import tiles
 from ttfamily.core.rope import interleave
+from ttfamily.core.tiles import tiles
 
 if TYPE_CHECKING:
     from ttfamily.core.heads import Source
@@ -50,7 +50,7 @@ class Attention:
             plan.precision.of(layer).qkv,
             beside=plan.residual_tiles,
         )
-        self.after_column = all_reduce(plan.mesh, plan.mesh.spec.hidden_axis)
+        self.sum_columns = sum_columns(plan.mesh)
         norms = None
         if spec.qk_norm is not None:
             norms = (
@@ -76,7 +76,7 @@ class Attention:
 
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]`` partial sums, width-sharded in L1; writes to the cache; frees its input."""
-        fused = self.after_column(self.qkv.decode(x))  # [1, 1, B, (H + 2K) E]
+        fused = self.sum_columns(self.qkv.decode(x))  # [1, 1, B, (H + 2K) E]
         ttnn.deallocate(x)
         merged = self.flash.decode(fused, step)  # [1, 1, B, H E]
         partial = self.out.decode(merged)  # [1, 1, B, D]
@@ -85,7 +85,7 @@ class Attention:
 
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` partial sums in DRAM; writes to the cache; frees its input."""
-        fused = self.after_column(self.qkv.prefill(x))  # [1, 1, S, (H + 2K) E]
+        fused = self.sum_columns(self.qkv.prefill(x))  # [1, 1, S, (H + 2K) E]
         ttnn.deallocate(x)
         merged = self.flash.prefill(fused, chunk)  # [1, 1, S, H E]
         partial = self.out.prefill(merged)  # [1, 1, S, D]

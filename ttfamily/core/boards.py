@@ -56,26 +56,18 @@ class Board:
         return self.rows.devices, self.columns.devices
 
 
-def _board(name: str, rows: int, columns: int, topology: Topology, links: int, source: str) -> Board:
-    return Board(
-        name=name,
-        rows=Axis(devices=rows, topology=topology, links=links),
-        columns=Axis(devices=columns, topology=topology, links=links),
-        source=source,
-    )
-
-
 _N300 = "peers.md: two links between an n300's chips; tech report 3.3 uses one on n300 and T3000"
 _T3K = "tech report 3.3: a T3000 is a ring of eight chips, or 2 x 4; one link"
-_GALAXY = "peers.md: four links between neighbours; tech report 3.3: 8 x 4, four links along axis 0, three along axis 1"
+_GALAXY = "tech report 3.3: 8 x 4; its collectives use four links along axis 0, three along axis 1"
+_ONE = Axis(devices=1)
 BOARDS: dict[str, Board] = {
     board.name: board
     for board in (
-        _board("n150", 1, 1, "line", 1, "one Wormhole chip"),
-        _board("n300", 1, 2, "line", 2, _N300),
-        _board("t3k", 1, 8, "ring", 1, _T3K),
-        _board("galaxy", 8, 4, "line", 4, _GALAXY),
-        _board("p150", 1, 1, "line", 1, "one Blackhole chip"),
+        Board(name="n150", rows=_ONE, columns=_ONE, source="one Wormhole chip"),
+        Board(name="n300", rows=_ONE, columns=Axis(devices=2, links=2), source=_N300),
+        Board(name="t3k", rows=_ONE, columns=Axis(devices=8, topology="ring"), source=_T3K),
+        Board(name="galaxy", rows=Axis(devices=8, links=4), columns=Axis(devices=4, links=3), source=_GALAXY),
+        Board(name="p150", rows=_ONE, columns=_ONE, source="one Blackhole chip"),
     )
 }
 ALIASES = {"tg": "galaxy"}

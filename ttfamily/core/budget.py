@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ttfamily.core.precision import TILE_BYTES
-from ttfamily.errors import PlanError
+from ttfamily.core.tiles import TILE, round_up, tiles
+from ttfamily.errors import LayoutError, PlanError
 
 if TYPE_CHECKING:
     from ttfamily.core.plan import Plan
 
-TILE = 32
-TILE_ELEMENTS = TILE * TILE
 PAGE_STEP = 128  # tokens: flash decode takes so many at once, and with fewer would be all overhead
 BF16 = 2  # bytes of an element
 ALIGNMENT = 32  # bytes, of a page in DRAM
@@ -33,16 +32,15 @@ class Sizes:
 
     def pages(self, count: int, size: int) -> int:
         """An interleaved tensor of ``count`` pages."""
-        return -(-count // self.banks) * self.banks * -(-size // ALIGNMENT) * ALIGNMENT
+        return round_up(count, self.banks) * round_up(size, ALIGNMENT)
 
     def tiled(self, rows: int, width: int, format_: str = "bf16") -> int:
         """An interleaved tensor ``[rows, width]`` in tiles."""
-        return self.pages(-(-rows // TILE) * -(-width // TILE), TILE_BYTES[format_])
+        return self.pages(tiles(rows) * tiles(width), TILE_BYTES[format_])
 
     def weight(self, k: int, n: int, format_: str = "bf16") -> int:
         """A weight ``[k, n]`` whose columns are spread over the banks in whole tiles."""
-        columns = -(-n // (TILE * self.banks)) * self.banks
-        return -(-k // TILE) * columns * TILE_BYTES[format_]
+        return tiles(k) * round_up(tiles(n), self.banks) * TILE_BYTES[format_]
 
 
 def weight_bytes(plan: Plan) -> int:
@@ -52,16 +50,14 @@ def weight_bytes(plan: Plan) -> int:
 
 def weight_parts(plan: Plan) -> dict[str, int]:
     """Bytes of DRAM on each chip by kind of weight, all layers together."""
-    spec, heads, mesh, size = plan.spec, plan.heads, plan.mesh, Sizes(plan.mesh.dram_banks)
-    stream = spec.hidden_size // mesh.hidden_parallel
-    local = heads.query_per_device * plan.head_dim
-    fused = local + 2 * heads.key_value_per_device * plan.head_dim
-    wide = plan.intermediate_size // mesh.tensor_parallel
+    spec, size = plan.spec, Sizes(plan.mesh.dram_banks)
+    stream, fused, wide = plan.partial_width, plan.fused_width, plan.mlp_width
+    merged = plan.heads.query_per_device * plan.head_dim
     ups = 2 if spec.mlp.kind == "gated" else 1
     parts = dict.fromkeys(("attention.qkv", "attention.out", "mlp.up", "mlp.down", "biases"), 0)
     for formats in map(plan.precision.of, range(spec.num_hidden_layers)):
         parts["attention.qkv"] += size.weight(stream, fused, formats.qkv.format)
-        parts["attention.out"] += size.weight(local, stream, formats.out.format)
+        parts["attention.out"] += size.weight(merged, stream, formats.out.format)
         parts["mlp.up"] += ups * size.weight(stream, wide, formats.gate_up.format)
         parts["mlp.down"] += size.weight(wide, stream, formats.down.format)
     biased = [
@@ -79,9 +75,10 @@ def weight_parts(plan: Plan) -> dict[str, int]:
 
 
 def _norm_bytes(plan: Plan, size: Sizes) -> int:
-    """Each norm has its vectors twice: as sticks of a tile's width for decode, tiled for prefill."""
-    spec = plan.spec
-    vector = size.pages(plan.stream_width("decode") // TILE, TILE * BF16) + size.tiled(1, plan.stream_width("prefill"))
+    """Each norm has its vectors twice, for decode as sticks of a tile's width where it runs in L1, else tiled."""
+    spec, width = plan.spec, plan.stream_width("decode")
+    decode = size.pages(width // TILE, TILE * BF16) if plan.decode_norm_in_l1 else size.tiled(1, width)
+    vector = decode + size.tiled(1, plan.stream_width("prefill"))
     in_layer = 1 if spec.residual == "parallel_shared_norm" else 2
     return (in_layer * spec.num_hidden_layers + 1) * vector * (2 if spec.norm.bias else 1)
 
@@ -90,7 +87,7 @@ def _head_widths(plan: Plan, k: int, n: int) -> list[int]:
     """The head goes in as many parts as L1 wants, each spread over the banks on its own."""
     try:
         width = plan.programs.columns_at_once("lm_head", k, n, plan.precision.lm_head, beside=plan.residual_tiles)
-    except PlanError:  # for the block to say, which knows its name
+    except LayoutError:  # for the block to say, which knows its name
         width = n
     return [min(width, n - start) for start in range(0, n, width)]
 
@@ -103,7 +100,7 @@ def context_parts(plan: Plan) -> dict[str, int]:
     formats = [plan.precision.of(layer).kv_cache for layer in range(spec.num_hidden_layers)]
     cache = sum(2 * caches * size.pages(plan.num_blocks * tiles_of_block, TILE_BYTES[name]) for name in formats)
     longest = plan.prefill_lengths[-1]
-    rows = -(-plan.max_seq_len // longest) * longest
+    rows = round_up(plan.max_seq_len, longest)
     tables = 2 * (size.pages(rows, plan.head_dim * BF16) + size.tiled(rows, plan.head_dim))
     return {
         "kv_cache": cache,
@@ -121,8 +118,9 @@ def activation_parts(plan: Plan) -> dict[str, int]:
     size = Sizes(plan.mesh.dram_banks)
     k, n = plan.spec.hidden_size, plan.vocab_per_device
     logits = size.tiled(TILE, n) * (2 if len(_head_widths(plan, k, n)) > 1 else 1)
-    rows, whole = plan.prefill_lengths[-1], k // plan.mesh.hidden_parallel
-    layer = size.tiled(rows, prefill_columns(plan)) + size.tiled(rows, whole) + 2 * size.tiled(rows, plan.head_dim)
+    rows = plan.prefill_lengths[-1]
+    beside = size.tiled(rows, plan.partial_width) + 2 * size.tiled(rows, plan.head_dim)
+    layer = size.tiled(rows, prefill_columns(plan)) + beside
     last = size.tiled(rows, plan.stream_width("prefill")) + logits
     return {"logits": logits, "activations": max(layer, last) + SMALL}
 
@@ -130,10 +128,8 @@ def activation_parts(plan: Plan) -> dict[str, int]:
 def prefill_columns(plan: Plan) -> int:
     """Columns of bf16 that a prefill chunk has in DRAM at once, at the layer's widest place."""
     spec, heads, mesh = plan.spec, plan.heads, plan.mesh
-    stream, whole = plan.stream_width("prefill"), spec.hidden_size // mesh.hidden_parallel
-    queries = heads.query_per_device * plan.head_dim
-    fused = queries + 2 * heads.key_value_per_device * plan.head_dim
-    wide = plan.intermediate_size // mesh.tensor_parallel
+    stream, whole = plan.stream_width("prefill"), plan.partial_width
+    queries, fused, wide = heads.query_per_device * plan.head_dim, plan.fused_width, plan.mlp_width
     gated = spec.mlp.kind == "gated"
     normed = whole + (stream if stream < whole else 0)  # where it is gathered, with the part that it is made of
     attention = max(
@@ -164,11 +160,6 @@ def prefill_columns(plan: Plan) -> int:
 def _summed(width: int, devices: int) -> int:
     """Columns that an all-reduce has at once: partial sums, room to receive others, its part of the sum, the whole."""
     return 3 * width + width // devices if devices > 1 else width
-
-
-def needed_bytes(plan: Plan) -> int:
-    """Bytes of DRAM that a chip must have for ``max_batch_size`` users of ``max_seq_len`` tokens."""
-    return weight_bytes(plan) + sum(context_parts(plan).values()) + sum(activation_parts(plan).values())
 
 
 def longest_context(plan: Plan, dram_bytes: int) -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import ttnn
 
 from ttfamily.core.precision import TILE_BYTES
-from ttfamily.core.programs import COLLECTIVES_BYTES, TILE
+from ttfamily.core.programs import COLLECTIVES_BYTES
+from ttfamily.core.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,19 +77,25 @@ def _as_it_is(x: ttnn.Tensor) -> ttnn.Tensor:
     return x
 
 
+def sum_columns(mesh: Mesh) -> Step:
+    """Add up what column-parallel projections make where the hidden size is cut: there they make partial sums."""
+    return all_reduce(mesh, mesh.spec.hidden_axis)
+
+
 class Exchange:
     """What the devices exchange in one phase, by the plan's scheme.
 
-    ============== ===================== ========================= ======================
-    scheme         before a column cut   behind a column cut       behind a row cut
-    ============== ===================== ========================= ======================
-    replicated     nothing               nothing                   all-reduce
-    fractured      all-gather            nothing                   reduce-scatter
-    two_dimensional nothing              all-reduce, hidden axis   all-reduce, tensor axis
-    ============== ===================== ========================= ======================
+    =============== =================== ======================= =======================
+    scheme          before a column cut behind a column cut     behind a row cut
+    =============== =================== ======================= =======================
+    replicated      nothing             nothing                 all-reduce
+    fractured       all-gather          nothing                 reduce-scatter
+    two_dimensional nothing             all-reduce, hidden axis all-reduce, tensor axis
+    =============== =================== ======================= =======================
+
+    What comes behind a column cut is for the blocks to do (:func:`sum_columns`), the rest for the layers.
 
     :ivar before_column: the normed stream, as column-parallel projections read it.
-    :ivar after_column: of their outputs, where the hidden size is cut and they are partial sums.
     :ivar after_row: of a row-parallel projection's partial sums, in the residual stream's layout.
     :ivar before_head: the normed stream, whole on every device.
     """
@@ -100,15 +107,14 @@ class Exchange:
         stream, whole = (plan.residual_memory, plan.whole_memory) if decode else (DRAM, DRAM)
         fractured = scheme == "fractured"
         self.before_column = all_gather(mesh, tensor if fractured else None, whole)
-        self.after_column = all_reduce(mesh, hidden)
         self.after_row = (reduce_scatter if fractured else all_reduce)(mesh, tensor, stream)
         self.before_head = all_gather(mesh, tensor if fractured else hidden, whole)
         self._plan, self._decode = plan, decode
         self._widths = (
             (self.before_column, plan.stream_width(phase)),
-            (self.after_column, plan.fused_width),
-            (self.after_column, plan.intermediate_size // mesh.tensor_parallel),
-            (self.after_row, plan.spec.hidden_size // mesh.hidden_parallel),
+            (sum_columns(mesh), plan.fused_width),
+            (sum_columns(mesh), plan.mlp_width),
+            (self.after_row, plan.partial_width),
             (self.before_head, plan.stream_width(phase)),
         )
 
@@ -136,7 +142,7 @@ def sharded_zeros(plan: Plan, rows: int, width: int) -> ttnn.Tensor:
     first = ttnn.zeros(
         room, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=plan.mesh.device, memory_config=ttnn.L1_MEMORY_CONFIG
     )
-    memory = programs.width_sharded(width, programs.cores_of(width))
+    memory = programs.spread_out(width)
     x = ttnn.to_memory_config(dram_zeros(plan, rows, width), memory)
     ttnn.deallocate(first)
     return x

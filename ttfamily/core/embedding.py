@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.ccl import all_gather, dram_zeros
-from ttfamily.core.placement import WHOLE, put
+from ttfamily.core.ccl import DRAM, all_gather, dram_zeros
+from ttfamily.core.placement import put
 from ttfamily.core.schemes import PHASES
 
 if TYPE_CHECKING:
@@ -27,15 +27,17 @@ class Embedding:
     def __init__(self, plan: Plan, weights: Weights) -> None:
         spec = plan.spec
         table = weights.take("embedding", ((spec.vocab_size, spec.hidden_size),), cut="replicated").weight[0]
-        cuts = {phase: plan.stream_cut(phase) for phase in PHASES}
-        cut = next((each for each in cuts.values() if each != WHOLE), WHOLE)
-        self.table = put(plan.mesh, table[None, None], dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT, cut=cut)
-        axis = plan.mesh.spec.tensor_axis
-        self.decode_gather, self.prefill_gather = (
-            all_gather(plan.mesh, axis if cuts[phase] != cut else None, ttnn.DRAM_MEMORY_CONFIG) for phase in PHASES
+        narrow = min(PHASES, key=plan.stream_width)
+        self.plan, self.width = plan, plan.stream_width(narrow)
+        self.table = put(
+            plan.mesh,
+            table[None, None],
+            dtype=ttnn.bfloat16,
+            layout=ttnn.ROW_MAJOR_LAYOUT,
+            sharding=plan.stream_sharding(narrow),
         )
-        parts = plan.mesh.tensor_parallel if cut.tensor else plan.mesh.hidden_parallel if cut.hidden else 1
-        self.plan, self.width = plan, spec.hidden_size // parts
+        axes = (plan.stream_axis(narrow) if plan.stream_width(phase) > self.width else None for phase in PHASES)
+        self.decode_gather, self.prefill_gather = (all_gather(plan.mesh, axis, DRAM) for axis in axes)
         self.residual = plan.residual_memory
 
     def decode(self, tokens: ttnn.Tensor) -> ttnn.Tensor:

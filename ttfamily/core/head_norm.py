@@ -9,8 +9,8 @@ import ttnn
 from torch.nn import functional
 
 from ttfamily.core.placement import put
-from ttfamily.core.programs import TILE
 from ttfamily.core.rope import interleave
+from ttfamily.core.tiles import TILE
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -37,9 +37,7 @@ class RmsHeadNorm:
         padded = functional.pad(weight.to(torch.float32) * share**0.5, (0, plan.head_dim - size))
         self.arguments = {
             "epsilon": spec.qk_norm.eps * share,
-            "weight": put(
-                plan.mesh, padded.reshape(1, 1, -1, TILE), dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT
-            ),
+            "weight": put(plan.mesh, padded.reshape(1, 1, -1, TILE), dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT),
         }
         self.by_user = plan.programs.user_sharded(plan.users, heads, plan.head_dim)
 

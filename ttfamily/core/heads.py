@@ -54,6 +54,11 @@ class HeadPlan:
         return self.key_value_per_group * self.groups
 
     @property
+    def fused_per_device(self) -> int:
+        """Heads that one device projects in all: queries, keys and values."""
+        return self.query_per_device + 2 * self.key_value_per_device
+
+    @property
     def cached_per_device(self) -> int:
         """Key/value heads that one device caches."""
         return self.key_value_per_group * len(set(self.cache_of_group))

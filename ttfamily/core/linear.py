@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import ttnn
 
-from ttfamily.core.placement import Cut, put
+from ttfamily.core.placement import Sharding, put
 from ttfamily.core.precision import ttnn_dtype
-from ttfamily.core.programs import TILE
+from ttfamily.core.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 # B users, S tokens; K, N the parts of in_features and out_features on one device
 
 # Of a weight [1, 1, K, N].
-WEIGHTS = {"column": Cut(tensor=3, hidden=2), "row": Cut(tensor=2, hidden=3), "head": Cut(tensor=3, hidden=3)}
+WEIGHTS = {
+    "column": Sharding(tensor=3, hidden=2),
+    "row": Sharding(tensor=2, hidden=3),
+    "head": Sharding(tensor=3, hidden=3),
+}
 
 
 class Linear:
@@ -59,21 +63,21 @@ class Linear:
             weight.T[None, None],  # a view: torch keeps [N, K] in memory, as the checkpoint has it
             dtype=ttnn_dtype(precision.format),
             memory_config=programs.bank_sharded(k, n),
-            cut=WEIGHTS[cut],
+            sharding=WEIGHTS[cut],
         )
         self.decode_bias = self.prefill_bias = None
         if bias is not None:
             # One copy for the devices that make a sum's first part, zeros for the others.
-            parts, bias_cut = {
-                "column": (hidden, Cut(tensor=3, hidden=0)),
-                "row": (tensor, Cut(tensor=0, hidden=3)),
-                "head": (1, Cut(tensor=3, hidden=3)),
+            parts, bias_sharding = {
+                "column": (hidden, Sharding(tensor=3, hidden=0)),
+                "row": (tensor, Sharding(tensor=0, hidden=3)),
+                "head": (1, Sharding(tensor=3, hidden=3)),
             }[cut]
             row = torch.cat([bias[None], bias.new_zeros(parts - 1, len(bias))])[:, None, None]
             # The decode matmul reads its bias as it reads its weight, bank by bank; the prefill one does not.
             banks = programs.bank_sharded(TILE, n)
-            self.decode_bias = put(mesh, row, dtype=ttnn.bfloat16, cut=bias_cut, memory_config=banks)
-            self.prefill_bias = put(mesh, row, dtype=ttnn.bfloat16, cut=bias_cut)
+            self.decode_bias = put(mesh, row, dtype=ttnn.bfloat16, sharding=bias_sharding, memory_config=banks)
+            self.prefill_bias = put(mesh, row, dtype=ttnn.bfloat16, sharding=bias_sharding)
         self.decode_arguments = programs.decode_matmul(
             who, k, n, precision, beside=beside, cores_in=cores_in, activation=activation
         )
@@ -150,4 +154,4 @@ def column_linear(
     ]
     if len(parts) == 1:
         return parts[0]
-    return WideLinear(parts, output or programs.width_sharded(n, programs.cores_of(n)))
+    return WideLinear(parts, output or programs.spread_out(n))

@@ -8,7 +8,7 @@ import ttnn
 from torch.nn import functional
 
 from ttfamily.core.linear import column_linear
-from ttfamily.core.placement import Cut
+from ttfamily.core.placement import Sharding
 
 if TYPE_CHECKING:
     from ttfamily.core.plan import Plan
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class LmHead:
     """Logits, cut over all devices of a replica. The vocabulary's padding is at its very end, for the caller to cut."""
 
-    LOGITS = Cut(tensor=3, hidden=3, data=2)
+    LOGITS = Sharding(tensor=3, hidden=3, data=2)
 
     def __init__(self, plan: Plan, weights: Weights) -> None:
         spec = plan.spec

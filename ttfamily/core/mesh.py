@@ -186,4 +186,3 @@ def _describe(spec: MeshSpec, kind: DeviceKind, device: ttnn.MeshDevice, close: 
         dram_banks=banks.x,
         closing=close,
     )
-

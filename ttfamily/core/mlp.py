@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import ttnn
 from torch.nn import functional
 
-from ttfamily.core.ccl import all_reduce
+from ttfamily.core.ccl import sum_columns
 from ttfamily.core.linear import Linear, WideLinear, column_linear
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Down:
         padded = _padded(plan, weight.weight[0].T).T
         bias = None if weight.bias is None else weight.bias[0]
         # Beside it: the residual, and the holes of what its input was made of.
-        made_of = 2 * plan.programs.shard_tiles(plan.intermediate_size // plan.mesh.tensor_parallel)
+        made_of = 2 * plan.programs.shard_tiles(plan.mlp_width)
         self.linear = Linear(
             plan,
             f"layer {layer} mlp.down",
@@ -74,16 +74,15 @@ class GatedMlp:
             for name, w, b in zip(("gate", "up"), both.weight, both.bias or (None, None), strict=True)
         )
         self.down = _Down(plan, weights, layer)
-        self.after_column = all_reduce(plan.mesh, plan.mesh.spec.hidden_axis)
-        here = plan.intermediate_size // plan.mesh.tensor_parallel
+        self.sum_columns = sum_columns(plan.mesh)
         activation = {"input_tensor_a_activations": [ACTIVATIONS[spec.activation]]}
-        self.decode_product = {**activation, "memory_config": programs.width_sharded(here, programs.cores_of(here))}
+        self.decode_product = {**activation, "memory_config": programs.spread_out(plan.mlp_width)}
         self.prefill_product = {**activation, "memory_config": ttnn.DRAM_MEMORY_CONFIG}
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]`` partial sums, width-sharded in L1; frees its input."""
-        gate = self.after_column(self.gate.decode(x))  # [1, 1, B, F]
-        up = self.after_column(self.up.decode(x))  # [1, 1, B, F]
+        gate = self.sum_columns(self.gate.decode(x))  # [1, 1, B, F]
+        up = self.sum_columns(self.up.decode(x))  # [1, 1, B, F]
         ttnn.deallocate(x)
         hidden = ttnn.multiply(gate, up, **self.decode_product)  # [1, 1, B, F]
         ttnn.deallocate(gate), ttnn.deallocate(up)
@@ -91,8 +90,8 @@ class GatedMlp:
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` partial sums in DRAM; frees its input."""
-        gate = self.after_column(self.gate.prefill(x))  # [1, 1, S, F]
-        up = self.after_column(self.up.prefill(x))  # [1, 1, S, F]
+        gate = self.sum_columns(self.gate.prefill(x))  # [1, 1, S, F]
+        up = self.sum_columns(self.up.prefill(x))  # [1, 1, S, F]
         ttnn.deallocate(x)
         hidden = ttnn.multiply(gate, up, **self.prefill_product)  # [1, 1, S, F]
         ttnn.deallocate(gate), ttnn.deallocate(up)
@@ -115,7 +114,7 @@ class PlainMlp:
         self.whole = plan.mesh.hidden_parallel == 1
         fused = activation if self.whole else None
         self.up = _projection(plan, layer, "up", up.weight[0], bias, fused)
-        self.after_column = all_reduce(plan.mesh, plan.mesh.spec.hidden_axis)
+        self.sum_columns = sum_columns(plan.mesh)
         self.activation = [activation]
         self.down = _Down(plan, weights, layer)
 
@@ -134,7 +133,7 @@ class PlainMlp:
     def _activated(self, hidden: ttnn.Tensor) -> ttnn.Tensor:
         if self.whole:
             return hidden
-        total = self.after_column(hidden)
+        total = self.sum_columns(hidden)
         activated = ttnn.unary_chain(total, self.activation, memory_config=total.memory_config())
         ttnn.deallocate(total)
         return activated
@@ -154,7 +153,7 @@ def _projection(
     """Make a projection to the padded intermediate size."""
     shift = None if bias is None else _padded(plan, bias)
     # Beside it: the residual, and the gate while the other projection runs.
-    beside = plan.residual_tiles + plan.programs.shard_tiles(plan.intermediate_size // plan.mesh.tensor_parallel)
+    beside = plan.residual_tiles + plan.programs.shard_tiles(plan.mlp_width)
     who, precision = f"layer {layer} mlp.{name}", plan.precision.of(layer).gate_up
     return column_linear(plan, who, _padded(plan, weight), shift, precision, beside=beside, activation=activation)
 

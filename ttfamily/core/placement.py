@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Cut:
+class Sharding:
     """Along which of a tensor's dimensions each role of a mesh's axes cuts it; None for not at all.
 
     Two roles may cut the same dimension, which then falls into as many parts as both have together.
@@ -39,7 +39,8 @@ class Cut:
         return dims
 
 
-WHOLE = Cut()
+WHOLE = Sharding()
+BY_REPLICA = Sharding(data=0)  # rows for each replica, one after the other
 
 
 def put(
@@ -49,7 +50,7 @@ def put(
     dtype: ttnn.DataType,
     layout: ttnn.Layout = ttnn.TILE_LAYOUT,
     memory_config: ttnn.MemoryConfig = ttnn.DRAM_MEMORY_CONFIG,
-    cut: Cut = WHOLE,
+    sharding: Sharding = WHOLE,
 ) -> ttnn.Tensor:
     """Put a host tensor on every device of the mesh, whole or cut.
 
@@ -62,7 +63,7 @@ def put(
         layout=layout,
         device=mesh.device,
         memory_config=memory_config,
-        mesh_mapper=_mapper(mesh, cut),
+        mesh_mapper=_mapper(mesh, sharding),
     )
 
 
@@ -72,27 +73,27 @@ def host_copy(
     *,
     dtype: ttnn.DataType,
     layout: ttnn.Layout = ttnn.ROW_MAJOR_LAYOUT,
-    cut: Cut = WHOLE,
+    sharding: Sharding = WHOLE,
 ) -> ttnn.Tensor:
     """Make a host tensor that can be copied into a device tensor of the same layout and cut."""
-    return ttnn.from_torch(tensor, dtype=dtype, layout=layout, mesh_mapper=_mapper(mesh, cut))
+    return ttnn.from_torch(tensor, dtype=dtype, layout=layout, mesh_mapper=_mapper(mesh, sharding))
 
 
-def integers(mesh: Mesh, tensor: torch.Tensor, dtype: ttnn.DataType, cut: Cut = WHOLE) -> ttnn.Tensor:
+def integers(mesh: Mesh, tensor: torch.Tensor, dtype: ttnn.DataType, sharding: Sharding = WHOLE) -> ttnn.Tensor:
     """Put token ids, positions or a page table on every device, row-major in DRAM."""
-    return put(mesh, tensor, dtype=dtype, layout=ttnn.ROW_MAJOR_LAYOUT, cut=cut)
+    return put(mesh, tensor, dtype=dtype, layout=ttnn.ROW_MAJOR_LAYOUT, sharding=sharding)
 
 
-def write(mesh: Mesh, tensor: torch.Tensor, destination: ttnn.Tensor, cut: Cut = WHOLE) -> None:
+def write(mesh: Mesh, tensor: torch.Tensor, destination: ttnn.Tensor, sharding: Sharding = WHOLE) -> None:
     """Write host integers into a device tensor that is cut the same way, in place: its buffer stays where it is."""
-    ttnn.copy_host_to_device_tensor(host_copy(mesh, tensor, dtype=destination.dtype, cut=cut), destination)
+    ttnn.copy_host_to_device_tensor(host_copy(mesh, tensor, dtype=destination.dtype, sharding=sharding), destination)
 
 
-def read(mesh: Mesh, tensor: ttnn.Tensor, cut: Cut = WHOLE) -> torch.Tensor:
+def read(mesh: Mesh, tensor: ttnn.Tensor, sharding: Sharding = WHOLE) -> torch.Tensor:
     """Read a tensor and join its parts; along an axis that does not cut it the first device has what all have."""
     parts = ttnn.get_device_tensors(tensor)
     rows, columns = mesh.shape
-    by_row, by_column = cut.by_axis(mesh)
+    by_row, by_column = sharding.by_axis(mesh)
 
     def joined(values: Iterator[torch.Tensor], dim: int | None) -> torch.Tensor:
         return next(values) if dim is None else torch.cat(list(values), dim)
@@ -106,7 +107,7 @@ def read(mesh: Mesh, tensor: ttnn.Tensor, cut: Cut = WHOLE) -> torch.Tensor:
     )
 
 
-def _mapper(mesh: Mesh, cut: Cut) -> ttnn.CppTensorToMesh:
-    dims = cut.by_axis(mesh)
+def _mapper(mesh: Mesh, sharding: Sharding) -> ttnn.CppTensorToMesh:
+    dims = sharding.by_axis(mesh)
     placements = [ttnn.PlacementReplicate() if dim is None else ttnn.PlacementShard(dim) for dim in dims]
     return ttnn.create_mesh_mapper(mesh.device, ttnn.MeshMapperConfig(placements))

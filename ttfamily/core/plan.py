@@ -8,9 +8,10 @@ import attrs
 
 from ttfamily.core.budget import PAGE_STEP, longest_context
 from ttfamily.core.heads import HeadPlan, plan_heads
-from ttfamily.core.placement import Cut
-from ttfamily.core.programs import TILE, Programs, round_up
+from ttfamily.core.placement import WHOLE, Sharding
+from ttfamily.core.programs import Programs
 from ttfamily.core.schemes import PHASES, alternatives, choose
+from ttfamily.core.tiles import TILE, round_up
 from ttfamily.errors import PlanError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ MAX_HEAD_DIM = 256
 MAX_BATCH = 32  # users are the rows of one tile
 BLOCK_SIZE = 32  # tokens in a block of the KV cache: one tile
 LATER_CHUNK = 256
+# The residual stream, [1, 1, rows, D], by scheme.
+STREAM = {"replicated": WHOLE, "fractured": Sharding(tensor=3), "two_dimensional": Sharding(hidden=3)}
 LENGTHS = (32, 64, 96, 128, 256, 512, 1024, 2048)  # of prompts, padded; a longer one goes in chunks of the last
 
 
@@ -75,34 +78,14 @@ class Plan:
             the fewest bytes in each.
         :raises PlanError: if a size cannot be laid out, naming it.
         """
-        if not 1 <= max_batch_size <= MAX_BATCH * mesh.replicas:
-            raise PlanError(
-                "max_batch_size",
-                got=str(max_batch_size),
-                expected=f"1 to {MAX_BATCH * mesh.replicas}: the {MAX_BATCH} rows of one tile for each replica",
-                fix="Run more users in turns, or on a mesh with replicas, such as t3k/dp4.",
-            )
-        if spec.attention.head_dim > MAX_HEAD_DIM:
-            raise PlanError(
-                "head_dim",
-                got=str(spec.attention.head_dim),
-                expected=f"at most {MAX_HEAD_DIM}, the widest that flash decode computes right",
-                fix="There is no layout for this checkpoint yet.",
-            )
-        if spec.hidden_size % TILE:
-            raise PlanError(
-                "hidden_size",
-                got=str(spec.hidden_size),
-                expected=f"a multiple of {TILE}: a norm over padding would divide by the wrong width",
-                fix="There is no layout for this checkpoint yet.",
-            )
+        _check(spec, mesh, max_batch_size)
         precision.check_layers(spec.num_hidden_layers)
         devices = mesh.tensor_parallel
         heads = plan_heads(spec.attention.num_attention_heads, spec.attention.num_key_value_heads, devices)
         head_dim = round_up(spec.attention.head_dim, TILE)
         programs = Programs(mesh)
         intermediate_size = programs.spread(-(-spec.mlp.intermediate_size // devices)) * devices
-        columns_out = (heads.query_per_device + 2 * heads.key_value_per_device) * head_dim * devices
+        columns_out = heads.fused_per_device * head_dim * devices
         columns_out += intermediate_size * (2 if spec.mlp.kind == "gated" else 1)
         found = {
             phase: alternatives(spec, mesh.spec, TILE if phase == "decode" else LENGTHS[-1], columns_out)
@@ -146,37 +129,56 @@ class Plan:
         """
         return tuple(n for shorter, n in zip((0, *LENGTHS), LENGTHS, strict=False) if shorter < self.max_seq_len)
 
-    def stream_cut(self, phase: Phase) -> Cut:
+    def stream_sharding(self, phase: Phase) -> Sharding:
         """How the residual stream, ``[1, 1, rows, D]``, is cut in a phase."""
-        return {"replicated": Cut(), "fractured": Cut(tensor=3), "two_dimensional": Cut(hidden=3)}[self.schemes[phase]]
+        return STREAM[self.schemes[phase]]
+
+    def stream_axis(self, phase: Phase) -> int | None:
+        """The mesh axis along which the residual stream is cut in a phase."""
+        mesh = self.mesh.spec
+        return {"replicated": None, "fractured": mesh.tensor_axis, "two_dimensional": mesh.hidden_axis}[
+            self.schemes[phase]
+        ]
 
     def stream_width(self, phase: Phase) -> int:
         """What a device has of the residual stream's width."""
-        mesh = self.mesh
-        parts = {"replicated": 1, "fractured": mesh.tensor_parallel, "two_dimensional": mesh.hidden_parallel}
-        return self.spec.hidden_size // parts[self.schemes[phase]]
+        axis = self.stream_axis(phase)
+        return self.spec.hidden_size // (1 if axis is None else self.mesh.shape[axis])
 
     @property
-    def residual_memory(self) -> ttnn.MemoryConfig:
-        """Where decode has a device's part of the residual stream: L1, over the most cores."""
-        width = self.stream_width("decode")
-        return self.programs.width_sharded(width, self.programs.cores_of(width))
+    def partial_width(self) -> int:
+        """What a device has of the hidden size in a row-parallel projection's partial sums, before they are reduced."""
+        return self.spec.hidden_size // self.mesh.hidden_parallel
 
     @property
     def fused_width(self) -> int:
         """What a device has of the fused query, key and value projection's width."""
-        return (self.heads.query_per_device + 2 * self.heads.key_value_per_device) * self.head_dim
+        return self.heads.fused_per_device * self.head_dim
+
+    @property
+    def mlp_width(self) -> int:
+        """What a device has of the intermediate size."""
+        return self.intermediate_size // self.mesh.tensor_parallel
+
+    @property
+    def decode_norm_in_l1(self) -> bool:
+        """Whether a norm in decode runs where the residual stream is; else it goes through DRAM."""
+        return self.programs.norm_fits(self.stream_width("decode"), self.spec.norm.kind)
+
+    @property
+    def residual_memory(self) -> ttnn.MemoryConfig:
+        """Where decode has a device's part of the residual stream."""
+        return self.programs.spread_out(self.stream_width("decode"))
 
     @property
     def partial_memory(self) -> ttnn.MemoryConfig:
-        """Where decode has the partial sums of a row-parallel projection: L1, over the most cores."""
-        width = self.spec.hidden_size // self.mesh.hidden_parallel
-        return self.programs.width_sharded(width, self.programs.cores_of(width))
+        """Where decode has the partial sums of a row-parallel projection."""
+        return self.programs.spread_out(self.partial_width)
 
     @property
     def whole_memory(self) -> ttnn.MemoryConfig:
-        """Where decode has the whole width of the stream, once it is gathered: L1, over the most cores."""
-        return self.programs.width_sharded(self.spec.hidden_size, self.programs.cores_of(self.spec.hidden_size))
+        """Where decode has the whole width of the stream, once it is gathered."""
+        return self.programs.spread_out(self.spec.hidden_size)
 
     @property
     def residual_tiles(self) -> int:
@@ -215,3 +217,28 @@ class Plan:
         """
         least = LATER_CHUNK if start else 0
         return min(length for length in self.prefill_lengths if length >= max(tokens, least))
+
+
+def _check(spec: ModelSpec, mesh: Mesh, max_batch_size: int) -> None:
+    """Refuse what no choice of layout could help."""
+    if not 1 <= max_batch_size <= MAX_BATCH * mesh.replicas:
+        raise PlanError(
+            "max_batch_size",
+            got=str(max_batch_size),
+            expected=f"1 to {MAX_BATCH * mesh.replicas}: the {MAX_BATCH} rows of one tile for each replica",
+            fix="Run more users in turns, or on a mesh with replicas, such as t3k/dp4.",
+        )
+    if spec.attention.head_dim > MAX_HEAD_DIM:
+        raise PlanError(
+            "head_dim",
+            got=str(spec.attention.head_dim),
+            expected=f"at most {MAX_HEAD_DIM}, the widest that flash decode computes right",
+            fix="There is no layout for this checkpoint yet.",
+        )
+    if spec.hidden_size % TILE:
+        raise PlanError(
+            "hidden_size",
+            got=str(spec.hidden_size),
+            expected=f"a multiple of {TILE}: a norm over padding would divide by the wrong width",
+            fix="There is no layout for this checkpoint yet.",
+        )

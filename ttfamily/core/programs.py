@@ -15,13 +15,13 @@ import ttnn
 
 from ttfamily.core.mesh import L1_BYTES
 from ttfamily.core.precision import TILE_BYTES
-from ttfamily.errors import PlanError
+from ttfamily.core.tiles import TILE, largest_divisor, round_up, tiles
+from ttfamily.errors import LayoutError
 
 if TYPE_CHECKING:
     from ttfamily.core.mesh import Mesh
     from ttfamily.core.precision import WeightPrecision
 
-TILE = 32
 ROW_TILES = 1  # decode: up to 32 users are the rows of one tile
 L1_BASE = 105_824  # where a program's static buffers begin: below are firmware and kernel arguments
 BF16, FP32 = TILE_BYTES["bf16"], TILE_BYTES["fp32"]
@@ -34,21 +34,6 @@ MAX_FOLD_ROWS = 2048
 MAX_PADDING = 1.05  # weights may grow by 5 % to spread over more cores
 
 MatmulArguments = dict[str, Any]
-
-
-def tiles(width: int) -> int:
-    """How many tiles hold ``width`` elements."""
-    return -(-width // TILE)
-
-
-def round_up(n: int, multiple: int) -> int:
-    """The smallest multiple of ``multiple`` that is at least ``n``."""
-    return -(-n // multiple) * multiple
-
-
-def largest_divisor(n: int, at_most: int) -> int:
-    """The largest divisor of ``n`` that is not above ``at_most``."""
-    return max(d for d in range(1, min(n, at_most) + 1) if n % d == 0)
 
 
 @attrs.frozen
@@ -86,6 +71,10 @@ class Programs:
     def width_sharded(self, width: int, cores: int) -> ttnn.MemoryConfig:
         """A decode activation, ``[1, 1, 32, width]``: L1, every core a slice of the width."""
         return self._l1_sharded((TILE, width // cores), cores, ttnn.ShardStrategy.WIDTH)
+
+    def spread_out(self, width: int) -> ttnn.MemoryConfig:
+        """A decode activation of that width: L1, over the most cores."""
+        return self.width_sharded(width, self.cores_of(width))
 
     def user_sharded(self, users: int, rows: int, width: int) -> ttnn.MemoryConfig:
         """Heads in decode, ``[1, users, rows, width]``: L1, one core a user."""
@@ -131,7 +120,7 @@ class Programs:
 
         :param beside: tiles on a core of the activations that are alive beside input and output.
         :param cores_in: that the input is sharded over; as many as ``k`` allows if None.
-        :raises PlanError: if no block of the inner dimension fits in L1.
+        :raises LayoutError: if no block of the inner dimension fits in L1.
         """
         cores_in, cores_out = cores_in or self.cores_of(k), self.cores_of(n)
         inner, per_bank = tiles(k) // cores_in, self._bank_tiles(n)
@@ -170,7 +159,7 @@ class Programs:
 
         :returns: the rows that go through at once (longer prompts are folded into a batch of as many
             rows each) and the arguments.
-        :raises PlanError: if no blocking fits in L1.
+        :raises LayoutError: if no blocking fits in L1.
         """
         # No more columns of cores than banks: a core reads on into the next bank, but never leaves a bank unfinished.
         x, y = min(self.mesh.grid[0], self.mesh.dram_banks), self.mesh.grid[1]
@@ -208,7 +197,7 @@ class Programs:
     def columns_at_once(self, who: str, k: int, n: int, precision: WeightPrecision, *, beside: int) -> int:
         """The widest part of ``n`` columns, in whole tiles, whose matmuls fit in L1 in both phases.
 
-        :raises PlanError: if not even one tile's width does.
+        :raises LayoutError: if not even one tile's width does.
         """
         unit = self.cores_of(n) * TILE
         for parts in range(1, tiles(n) + 1):
@@ -216,7 +205,7 @@ class Programs:
             try:
                 self.decode_matmul(who, k, width, precision, beside=beside)
                 self.prefill_matmul(who, TILE, k, width, precision)
-            except PlanError:
+            except LayoutError:
                 if width <= unit:
                     raise
             else:
@@ -259,7 +248,7 @@ class Programs:
         :param keys: tokens that the page table reaches.
         :param heads: query heads of one chip.
         :param beside: as for :meth:`decode_matmul`.
-        :raises PlanError: if none fits.
+        :raises LayoutError: if none fits.
         """
         high, wide = tiles(heads), tiles(head_dim)
         resident = (high * wide * (1 + -(-users // math.prod(self.mesh.grid))) + beside + ROTATION_TILES) * BF16
@@ -301,8 +290,8 @@ def compute_kernel(precision: WeightPrecision) -> ttnn.WormholeComputeKernelConf
     )
 
 
-def _too_large(who: str, shape: str, needed: int) -> PlanError:
-    return PlanError(
+def _too_large(who: str, shape: str, needed: int) -> LayoutError:
+    return LayoutError(
         who,
         got=f"{shape}: {needed:,} bytes of L1 on a core at the least",
         expected=f"at most {L1_BYTES:,} bytes",

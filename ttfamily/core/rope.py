@@ -14,8 +14,8 @@ import ttnn
 from torch.nn import functional
 
 from ttfamily.core.placement import put
-from ttfamily.core.programs import TILE, round_up
 from ttfamily.core.rope_frequencies import depends_on_length, prompt_table, rope_table
+from ttfamily.core.tiles import TILE, round_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

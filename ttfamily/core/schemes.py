@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from ttfamily.errors import PlanError
+from ttfamily.core.tiles import TILE
+from ttfamily.errors import LayoutError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 Phase = Literal["decode", "prefill"]
 Scheme = Literal["replicated", "fractured", "two_dimensional"]
 PHASES: tuple[Phase, ...] = ("decode", "prefill")
-TILE = 32
 BF16 = 2  # bytes
 
 
@@ -93,12 +93,10 @@ def _uneven(spec: ModelSpec, parts: int) -> str | None:
     return f"hidden_size {spec.hidden_size} does not fall into {parts} parts of whole tiles"
 
 
-def choose(
-    found: Mapping[Phase, tuple[Alternative, ...]], asked: Scheme | None, mesh: MeshSpec
-) -> dict[Phase, Scheme]:
+def choose(found: Mapping[Phase, tuple[Alternative, ...]], asked: Scheme | None, mesh: MeshSpec) -> dict[Phase, Scheme]:
     """Take the scheme that was asked for, else the one that moves least, in each phase.
 
-    :raises PlanError: if none can be used, or not the one that was asked for.
+    :raises LayoutError: if none can be used, or not the one that was asked for.
     """
     chosen: dict[Phase, Scheme] = {}
     for phase, each in found.items():
@@ -106,7 +104,7 @@ def choose(
         usable = [a.scheme for a in offered if a.refused is None]
         if not usable:
             why = "; ".join(a.refused for a in offered if a.refused) or "no such scheme for this mesh"
-            raise PlanError(
+            raise LayoutError(
                 f"mesh {mesh.name!r}, {phase}",
                 got=why,
                 expected=f"a scheme out of {', '.join(a.scheme for a in each)} that can be used",

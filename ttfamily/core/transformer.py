@@ -11,9 +11,9 @@ from ttfamily.core.decoder import LAYERS
 from ttfamily.core.embedding import Embedding
 from ttfamily.core.lm_head import LmHead
 from ttfamily.core.norm import Norm
-from ttfamily.core.programs import TILE
 from ttfamily.core.rope import Rope
 from ttfamily.core.steps import DecodeStep
+from ttfamily.core.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -70,9 +70,7 @@ def run(console: Console, *, mesh: str, device: str, precision: str) -> bool:
     return result.passed
 
 
-def held_in(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, users: int, length: int
-) -> torch.Tensor:
+def held_in(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, users: int, length: int) -> torch.Tensor:
     """Return ``[users, length]`` int64: how the first texts that are long enough begin.
 
     :raises RequestError: if fewer than ``users`` texts are ``length`` tokens long.

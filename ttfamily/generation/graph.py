@@ -9,14 +9,12 @@ import ttnn
 
 from ttfamily.core.kv_cache import SPARE
 from ttfamily.core.lm_head import LmHead
-from ttfamily.core.placement import Cut, integers, read, write
+from ttfamily.core.placement import BY_REPLICA, integers, read, write
 
 if TYPE_CHECKING:
     from ttfamily.core.transformer import Transformer
 
 # B rows of a replica's step (slots, and padding up to a rectangle of cores), P pages a user, V vocabulary on one device
-
-BY_REPLICA = Cut(data=0)
 
 
 class DecodeGraph:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 CACHE = "kv_cache"
 NOT_HELD = (Plan, Mesh, ModelSpec, torch.Tensor, str, bytes)
 # Parts of a path that say how a block is made, not which it is.
-_INNER = {"layers", "parts", "linear", "weight", "bias", "table", "decode_bias", "prefill_bias"}
+_INNER = {
+    *("layers", "parts", "linear", "in_decode", "in_prefill", "arguments"),
+    *("weight", "bias", "table", "decode_bias", "prefill_bias"),
+}
 _DEPTH = 2
 
 
@@ -53,7 +56,7 @@ def held_tensors(transformer: object, banks: int) -> list[Held]:
 
 
 def _group(path: tuple[str, ...]) -> str:
-    named = [part for part in path if not part.isdigit() and part not in _INNER and not part.endswith("_arguments")]
+    named = [part for part in path if not part.isdigit() and part not in _INNER]
     return ".".join(named[:_DEPTH]) if "layers" in path else named[0]
 
 

@@ -230,9 +230,7 @@ def _collectives(plan: Plan, phase: str, stream: Stream) -> list[Collective]:
 # ---- speed
 
 
-def _speeds(
-    layout: Layout, roles: Roles, decode: Stream, prefill: Stream, reads: list[Reads]
-) -> Mapping[str, Speed]:
+def _speeds(layout: Layout, roles: Roles, decode: Stream, prefill: Stream, reads: list[Reads]) -> Mapping[str, Speed]:
     chip, axes = chip_of(layout.mesh), layout.mesh.spec.axes
     if chip is None:
         return {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from ttfamily.core.precision import TILE_BYTES
+from ttfamily.core.tiles import TILE
 from ttfamily.planning.traffic import op_traffic
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 Bound = Literal["dram", "compute", "links", "dispatch", "host"]
 BOUNDS: tuple[Bound, ...] = ("dram", "compute", "links", "dispatch", "host")
-TILE = 32
 FLOPS_OF_TILES = 2 * TILE**3  # one tile times another
 FORMATS = {"BFLOAT16": "bf16", "BFLOAT8_B": "bfp8", "BFLOAT4_B": "bfp4", "FLOAT32": "fp32"}
 DEFAULT_FIDELITY = "HiFi2"  # of flash attention, where no kernel config is given (ttnn 0.81)
@@ -175,4 +175,3 @@ def _attention_tiles(op: Op) -> float:
     seen = keys - rows + (rows + chunk) / 2
     one = 2 * (chunk / TILE) * (seen / TILE) * (width / TILE)  # scores, and their product with the values
     return -(-units // op.config["cores"]) * one
-

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import ttnn
 
+from ttfamily.core.tiles import TILE
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.boundary import CROSSINGS
 from ttfamily.sim.session import observed
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 Memory = Literal["dram_interleaved", "dram_sharded", "l1", "host"]
 
-TILE_ELEMENTS = 1024
+TILE_ELEMENTS = TILE * TILE
 PROGRAM = re.compile(r"(\w+?)(Device)?Operation")  # how the graph names what is dispatched: AddDeviceOperation
 # What a caller says about an op beside its tensors, as far as traffic and time depend on it.
 SETTINGS = ("sliding_window_size", "is_causal", "num_links", "transpose_b")
@@ -96,8 +98,7 @@ class Stream:
 
     def counts(self) -> dict[str, int]:
         """How often each op stands in the stream."""
-        names = sorted({op.name for op in self.ops})
-        return {name: sum(op.name == name for op in self.ops) for name in names}
+        return dict(sorted(Counter(op.name for op in self.ops).items()))
 
 
 def record(mesh: Mesh, run: Callable[[], object]) -> Stream:

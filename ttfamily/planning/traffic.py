@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from ttfamily.core.precision import TILE_BYTES
+from ttfamily.core.tiles import TILE
 from ttfamily.planning.inventory import CACHE
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ttfamily.planning.layout import CountedWeights
     from ttfamily.planning.stream import Op, Stream, TensorFacts
 
-TILE = 32
 TILE_ELEMENTS = TILE * TILE
 BF16_BYTES = 2
 Role = Literal["weights", "cache", "activations"]

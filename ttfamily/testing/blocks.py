@@ -16,7 +16,7 @@ from ttfamily.core.embedding import Embedding
 from ttfamily.core.hf_config import HfConfig
 from ttfamily.core.kv_cache import SKIP, SPARE
 from ttfamily.core.lm_head import LmHead
-from ttfamily.core.placement import Cut, integers, put, read
+from ttfamily.core.placement import Sharding, integers, put, read
 from ttfamily.core.plan import BLOCK_SIZE, Plan
 from ttfamily.core.precision import policy
 from ttfamily.core.steps import DecodeStep, PrefillChunk
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # B rows of a decode step, S tokens (padded), n tokens, D hidden_size, P pages a user
 
-COLUMN_INPUT = Cut(hidden=3)
+COLUMN_INPUT = Sharding(hidden=3)
 POISON = 1e4  # what stands where a prompt is padded: finite, for masks are added
 
 
@@ -162,7 +162,8 @@ def put_prefill(plan: Plan, x: torch.Tensor, *, stream: bool) -> ttnn.Tensor:
     :param stream: laid over the devices as the residual stream is; else as column-parallel projections read it.
     """
     padded = _poisoned(x, plan.padded_length(0, len(x)))
-    return put(plan.mesh, padded, dtype=ttnn.bfloat16, cut=plan.stream_cut("prefill") if stream else COLUMN_INPUT)
+    sharding = plan.stream_sharding("prefill") if stream else COLUMN_INPUT
+    return put(plan.mesh, padded, dtype=ttnn.bfloat16, sharding=sharding)
 
 
 def put_decode(plan: Plan, x: torch.Tensor, *, stream: bool) -> ttnn.Tensor:
@@ -171,8 +172,10 @@ def put_decode(plan: Plan, x: torch.Tensor, *, stream: bool) -> ttnn.Tensor:
     :param stream: as for :func:`put_prefill`.
     """
     padded = _poisoned(x, plan.users)
-    cut, memory = (plan.stream_cut("decode"), plan.residual_memory) if stream else (COLUMN_INPUT, plan.partial_memory)
-    return ttnn.to_memory_config(put(plan.mesh, padded, dtype=ttnn.bfloat16, cut=cut), memory)
+    sharding, memory = COLUMN_INPUT, plan.partial_memory
+    if stream:
+        sharding, memory = plan.stream_sharding("decode"), plan.residual_memory
+    return ttnn.to_memory_config(put(plan.mesh, padded, dtype=ttnn.bfloat16, sharding=sharding), memory)
 
 
 def put_whole(plan: Plan, x: torch.Tensor) -> ttnn.Tensor:
@@ -183,7 +186,7 @@ def put_whole(plan: Plan, x: torch.Tensor) -> ttnn.Tensor:
 
 def read_stream(plan: Plan, x: ttnn.Tensor, rows: int, phase: Phase) -> torch.Tensor:
     """``[1, 1, S, D] -> [rows, D]`` float32: the residual stream."""
-    return _rows(read(plan.mesh, x, plan.stream_cut(phase)), rows)
+    return _rows(read(plan.mesh, x, plan.stream_sharding(phase)), rows)
 
 
 def read_sum(plan: Plan, x: ttnn.Tensor, rows: int, _phase: Phase) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import ttnn
 
-from ttfamily.core.placement import Cut, host_copy, read
+from ttfamily.core.placement import Sharding, host_copy, read
 from ttfamily.core.plan import BLOCK_SIZE
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # E head_dim (padded)
 
-BLOCKS_BY_REPLICA = Cut(tensor=1, data=0)
+BLOCKS_BY_REPLICA = Sharding(tensor=1, data=0)
 
 
 class HostCache:
@@ -70,5 +70,5 @@ def read_caches(model: Model) -> list[torch.Tensor]:
 
 def write_cache(model: Model, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
     """Write values, ``[blocks of all replicas, heads of all devices, 32, E]``, into one of :func:`cache_tensors`."""
-    source = host_copy(model.mesh, values, dtype=tensor.dtype, layout=ttnn.TILE_LAYOUT, cut=BLOCKS_BY_REPLICA)
+    source = host_copy(model.mesh, values, dtype=tensor.dtype, layout=ttnn.TILE_LAYOUT, sharding=BLOCKS_BY_REPLICA)
     ttnn.copy_host_to_device_tensor(source, tensor)

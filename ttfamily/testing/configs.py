@@ -30,14 +30,15 @@ def attentions(draw: DrawFn, *, most_weights: int, free_head_dim: bool) -> dict[
     """
     heads = draw(mostly_small(1, 12, 64))
     key_value_heads = draw(st.sampled_from([n for n in range(1, min(heads, 32) + 1) if heads % n == 0]))
-    step = math.lcm(STEP, heads if free_head_dim else 2 * heads)  # rotated dimensions come in pairs
+    step = math.lcm(STEP, heads if free_head_dim else 2 * heads)
     widest = 4096 if free_head_dim else min(4096, 256 * heads)
     hidden = step * draw(mostly_small(-(-64 // step), 512 // step, max(widest // step, -(-64 // step))))
     sizes = {"num_attention_heads": heads, "num_key_value_heads": key_value_heads, "hidden_size": hidden}
     if free_head_dim:
         # two projections a head, two a key/value head
-        widest = most_weights // (2 * (heads + key_value_heads) * hidden)
-        sizes["head_dim"] = draw(multiples(32, 128, min(256, widest)))
+        widest = min(256, most_weights // (2 * (heads + key_value_heads) * hidden))
+        padded = mostly_small(2, 64, widest // 2).map(lambda half: 2 * half)  # rotated dimensions come in pairs
+        sizes["head_dim"] = draw(multiples(32, 128, widest) | padded)
     return sizes
 
 

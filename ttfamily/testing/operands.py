@@ -9,7 +9,7 @@ import attrs
 import torch
 import ttnn
 
-from ttfamily.core.placement import Cut, put
+from ttfamily.core.placement import Sharding, put
 from ttfamily.sim import session
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ class Bench:
         memory_config: ttnn.MemoryConfig = ttnn.DRAM_MEMORY_CONFIG,
     ) -> Operand:
         """Put host values on the mesh, whole on every device or cut along dimension ``cut``."""
-        tensor = put(self.mesh, values, dtype=dtype, layout=layout, cut=Cut(tensor=cut), memory_config=memory_config)
+        tensor = put(
+            self.mesh, values, dtype=dtype, layout=layout, sharding=Sharding(tensor=cut), memory_config=memory_config
+        )
         parts = [values] * self.mesh.tensor_parallel if cut is None else values.chunk(self.mesh.tensor_parallel, cut)
         return Operand(tensor, [self.stored(part, dtype) for part in parts])
 

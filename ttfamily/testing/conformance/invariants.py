@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import ttnn
 
     from ttfamily.core.mesh import Mesh
-    from ttfamily.core.placement import Cut
+    from ttfamily.core.placement import Sharding
     from ttfamily.model import Model
 
 SLOTS, LONGEST, STEPS = 6, 192, 4
@@ -130,9 +130,7 @@ class InvariantTests(Subject):
 
     @examples(5)
     @given(data=st.data(), counts=st.tuples(lengths(LONGEST - STEPS), lengths(LONGEST - STEPS)), seed=SEEDS)
-    def test_a_trace_equals_eager(
-        self, tt_mesh: Mesh, data: st.DataObject, counts: tuple[int, int], seed: int
-    ) -> None:
+    def test_a_trace_equals_eager(self, tt_mesh: Mesh, data: st.DataObject, counts: tuple[int, int], seed: int) -> None:
         with self.small(tt_mesh, data, seed) as model:
             vocab, users = model.spec.vocab_size, dict(zip((1, 4), counts, strict=True))
             for slot, count in users.items():
@@ -193,13 +191,13 @@ def random_padding(model: Model, prompts: Prompts, seed: int) -> Any:
     """Stand in for ``integers``: the ids behind the end of a prompt are random instead of 0."""
     import ttnn
 
-    def put(mesh: Mesh, tensor: torch.Tensor, dtype: ttnn.DataType, cut: Cut = WHOLE) -> ttnn.Tensor:
+    def put(mesh: Mesh, tensor: torch.Tensor, dtype: ttnn.DataType, sharding: Sharding = WHOLE) -> ttnn.Tensor:
         for prompt in prompts.values() if dtype == ttnn.uint32 else ():
             ids, rest = tensor[0, : len(prompt)], tensor[0, len(prompt) :]
             if torch.equal(ids, prompt) and not rest.any():
                 padding = random_tokens(model.spec.vocab_size, len(rest), seed).to(ids.dtype)
                 tensor = torch.cat([ids, padding])[None]
-        return integers(mesh, tensor, dtype, cut)
+        return integers(mesh, tensor, dtype, sharding)
 
     return put
 

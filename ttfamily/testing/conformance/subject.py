@@ -13,7 +13,7 @@ import pytest
 from hypothesis import reject
 
 from ttfamily.core.hf_config import HfConfig
-from ttfamily.errors import PlanError
+from ttfamily.errors import LayoutError
 from ttfamily.testing.blocks import Bench
 from ttfamily.testing.configs import MOST_WEIGHTS, decoder_configs
 from ttfamily.testing.models import config_class_of, loaded, make_model, save_checkpoint
@@ -133,8 +133,8 @@ class Subject:
 
 @contextmanager
 def or_another_shape() -> Iterator[None]:
-    """Let hypothesis draw another example where the plan says that a shape fits no core, as it should."""
+    """Let hypothesis draw another example where the plan says, as it should, that a mesh has no programs for one."""
     try:
         yield
-    except PlanError:
+    except LayoutError:
         reject()
