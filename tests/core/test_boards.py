@@ -50,11 +50,6 @@ def test_replicas_that_do_not_share_the_chips_are_refused_with_those_that_do(nam
         MeshSpec.parse(name)
 
 
-def test_a_blackhole_board_is_not_simulated() -> None:
-    with pytest.raises(MeshError, match='device="hardware"'):
-        open_mesh("p150", "simulated")
-
-
 @pytest.mark.parametrize("name", ["t3k", "2x4", "galaxy", "4x8", "t3k/dp4", "galaxy/dp8", "2x2", "1x4"])
 def test_every_mesh_opens_on_the_mock_cluster(name: str) -> None:
     mesh = open_mesh(name, "dry")

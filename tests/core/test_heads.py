@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfamily.core.heads import MAX_KEY_VALUE_HEADS, MAX_QUERY_HEADS, HeadPlan, plan_heads
+
+if TYPE_CHECKING:
+    from ttfamily.core.boards import Arch
 
 DEVICES = st.sampled_from([1, 2, 4, 8, 32])
 
@@ -36,10 +41,10 @@ def test_every_query_head_stands_once_and_reads_its_own_key_value_head(counts: t
                 assert key_value[place // share] == head // (query_heads // key_value_heads)
 
 
-@given(counts=heads(), devices=DEVICES)
-def test_no_group_is_larger_than_decodes_kernels_hold(counts: tuple[int, int], devices: int) -> None:
-    plan = plan_heads(*counts, devices)
-    assert plan.query_per_group <= MAX_QUERY_HEADS
+@given(counts=heads(), devices=DEVICES, arch=st.sampled_from(list(MAX_QUERY_HEADS)))
+def test_no_group_is_larger_than_decodes_kernels_hold(counts: tuple[int, int], devices: int, arch: Arch) -> None:
+    plan = plan_heads(*counts, devices, arch)
+    assert plan.query_per_group <= MAX_QUERY_HEADS[arch]
     assert plan.key_value_per_group <= MAX_KEY_VALUE_HEADS
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 Topology = Literal["line", "ring"]
+Arch = Literal["wormhole_b0", "blackhole"]  # as ttnn's cluster descriptors have it
 MAX_AXIS = 8  # chips in a row of any board here
 
 
@@ -37,12 +38,14 @@ class Board:
     :param rows: the axis along a column of chips.
     :param columns: the axis along a row of chips.
     :param source: where its links and topology are documented.
+    :param arch: of its chips.
     """
 
     name: str = attrs.field()
     rows: Axis
     columns: Axis
     source: str
+    arch: Arch = "wormhole_b0"
 
     @name.validator
     def _is_no_shape(self, _: attrs.Attribute[Any], value: str) -> None:
@@ -67,7 +70,7 @@ BOARDS: dict[str, Board] = {
         Board(name="n300", rows=_ONE, columns=Axis(devices=2, links=2), source=_N300),
         Board(name="t3k", rows=_ONE, columns=Axis(devices=8, topology="ring"), source=_T3K),
         Board(name="galaxy", rows=Axis(devices=8, links=4), columns=Axis(devices=4, links=3), source=_GALAXY),
-        Board(name="p150", rows=_ONE, columns=_ONE, source="one Blackhole chip"),
+        Board(name="p150", rows=_ONE, columns=_ONE, source="one Blackhole chip", arch="blackhole"),
     )
 }
 ALIASES = {"tg": "galaxy"}
@@ -83,12 +86,14 @@ class MeshSpec:
 
     :param name: as the caller wrote it.
     :param replicas: along the rows; 1 without data parallelism.
+    :param arch: of the chips; Wormhole where the mesh is named by its shape.
     """
 
     name: str
     rows: Axis
     columns: Axis
     replicas: int = 1
+    arch: Arch = "wormhole_b0"
 
     @classmethod
     def parse(cls, name: str, boards: Collection[Board] = ()) -> MeshSpec:
@@ -98,9 +103,12 @@ class MeshSpec:
         :raises MeshError: if the name means nothing, or the replicas do not divide the chips.
         """
         board, _, hybrid = name.partition("/")
-        rows, columns = _axes(name, ALIASES.get(board, board), {**BOARDS, **{each.name: each for each in boards}})
+        known = {**BOARDS, **{each.name: each for each in boards}}
+        board = ALIASES.get(board, board)
+        rows, columns = (known[board].rows, known[board].columns) if board in known else _shape(name, board, known)
+        arch = known[board].arch if board in known else "wormhole_b0"
         if not hybrid:
-            return cls(name=name, rows=rows, columns=columns)
+            return cls(name=name, rows=rows, columns=columns, arch=arch)
         match = re.fullmatch(r"dp(\d+)", hybrid)
         replicas = int(match.group(1)) if match else 0
         chips = rows.devices * columns.devices
@@ -117,6 +125,7 @@ class MeshSpec:
             rows=attrs.evolve(rows, devices=replicas),
             columns=attrs.evolve(columns, devices=chips // replicas, topology="line"),
             replicas=replicas,
+            arch=arch,
         )
 
     @property
@@ -147,9 +156,7 @@ class MeshSpec:
         return 0 if self.replicas > 1 else None
 
 
-def _axes(name: str, board: str, boards: Mapping[str, Board]) -> tuple[Axis, Axis]:
-    if board in boards:
-        return boards[board].rows, boards[board].columns
+def _shape(name: str, board: str, boards: Mapping[str, Board]) -> tuple[Axis, Axis]:
     match = re.fullmatch(r"([1-9])x([1-9])", board)
     if match is None or max(int(n) for n in match.groups()) > MAX_AXIS:
         raise MeshError(

@@ -9,12 +9,12 @@ import ttnn
 
 from ttfamily.core.kv_cache import LayerCache
 from ttfamily.core.plan import BLOCK_SIZE
-from ttfamily.core.programs import merge_fits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ttfamily.core.plan import Plan
+    from ttfamily.core.programs import Programs
     from ttfamily.core.rope import Rotation
     from ttfamily.core.steps import DecodeStep, PrefillChunk
 
@@ -80,7 +80,7 @@ class FlashAttention:
         self.cores = self.num_heads if self.num_heads in counts else programs.cores_of(width)
         self.decode_merged = programs.width_sharded(width, self.cores)
         self.prefill_flash = {length: programs.prefill_attention(length) for length in plan.prefill_lengths}
-        self.merge_heads = _merger(self.num_heads, plan.head_dim)
+        self.merge_heads = _merger(programs, self.num_heads, plan.head_dim)
 
     @property
     def caches(self) -> tuple[LayerCache, ...]:
@@ -223,12 +223,12 @@ def _rotate(x: ttnn.Tensor, rotation: Rotation, *, decode: bool) -> ttnn.Tensor:
     return turned
 
 
-def _merger(heads: int, head_dim: int) -> Callable[[ttnn.Tensor], ttnn.Tensor]:
+def _merger(programs: Programs, heads: int, head_dim: int) -> Callable[[ttnn.Tensor], ttnn.Tensor]:
     """Return what makes ``[1, H, S, E]`` into ``[1, 1, S, H E]``.
 
     The op keeps a tile row of all heads twice on a core, so very wide ones are merged in parts.
     """
-    share = max(n for n in range(1, heads + 1) if heads % n == 0 and merge_fits(n * head_dim))
+    share = max(n for n in range(1, heads + 1) if heads % n == 0 and programs.merge_fits(n * head_dim))
 
     def merge(x: ttnn.Tensor) -> ttnn.Tensor:
         if share == heads:

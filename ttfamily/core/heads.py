@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import attrs
 import torch
 
+if TYPE_CHECKING:
+    from ttfamily.core.boards import Arch
+
 Source = tuple["int | None", ...]
 
 
-MAX_QUERY_HEADS = 64  # that decode merges at once: each is on a core of its own
+# That decode cuts apart and merges at once. Wormhole's has each on a core of its own when it merges; Blackhole's
+# gives keys and values buffers as high as the queries', which the op itself refuses (ttnn 0.81.1).
+MAX_QUERY_HEADS: dict[Arch, int] = {"wormhole_b0": 64, "blackhole": 32}
 MAX_KEY_VALUE_HEADS = 32  # of one cache: paged_update_cache has room for the rows of one tile
 
 
@@ -82,7 +88,9 @@ class HeadPlan:
         return tuple(head for start in starts for head in self.key_value[start : start + size])
 
 
-def plan_heads(num_attention_heads: int, num_key_value_heads: int, num_devices: int) -> HeadPlan:
+def plan_heads(
+    num_attention_heads: int, num_key_value_heads: int, num_devices: int, arch: Arch = "wormhole_b0"
+) -> HeadPlan:
     """Spread the heads evenly: pad key/value heads, or replicate them where there are fewer than groups.
 
     The query heads of a key/value head stay with it. Where it pays, a key/value head has copies in several
@@ -92,7 +100,7 @@ def plan_heads(num_attention_heads: int, num_key_value_heads: int, num_devices: 
     groups = 1
     while True:
         plan = _in_groups(num_attention_heads, num_key_value_heads, num_devices, groups)
-        if plan.query_per_group <= MAX_QUERY_HEADS and plan.key_value_per_group <= MAX_KEY_VALUE_HEADS:
+        if plan.query_per_group <= MAX_QUERY_HEADS[arch] and plan.key_value_per_group <= MAX_KEY_VALUE_HEADS:
             return plan
         groups += 1
 

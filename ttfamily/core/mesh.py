@@ -16,18 +16,16 @@ if TYPE_CHECKING:
 
     import ttnn
 
-    from ttfamily.core.boards import Board
+    from ttfamily.core.boards import Arch, Board
 
 DeviceKind = Literal["hardware", "simulated", "dry"]
 
 DEVICE_CHOICES = ("auto", "hardware", "simulated", "dry")
 DRIVER = Path("/dev/tenstorrent")
 
-# What a decode step may leave in use at once while a program's buffers are placed: measured on ttnn 0.81.1,
-# whose largest static allocation is 1,499,136 bytes of a core's L1.
-L1_BYTES = 1_499_136
+# Bytes of a core's L1, where ttnn 0.81.1's own out-of-memory messages say that it ends.
+L1_BYTES: dict[Arch, int] = {"wormhole_b0": 1464 << 10, "blackhole": 1536 << 10}
 TRACE_REGION_BYTES = 64 << 20
-BLACKHOLE = "p150"
 
 log = logging.getLogger("ttfamily")
 
@@ -41,6 +39,7 @@ class Mesh:
     :param device: the ttnn mesh device.
     :param grid: (x, y) of the cores that programs may use on every chip.
     :param dram_banks: how many DRAM banks a chip reads at once.
+    :param l1: the addresses of a core's L1 that buffers may have; firmware and kernel arguments are below.
     :param host_device: where host tensors live before they go to the mesh: ``cpu``, or ``meta`` on a
         dry mesh, which needs shapes and no data.
     """
@@ -50,6 +49,7 @@ class Mesh:
     device: ttnn.MeshDevice = attrs.field(repr=False)
     grid: tuple[int, int]
     dram_banks: int
+    l1: range
     _closing: Callable[[], None] = attrs.field(repr=False)
 
     @property
@@ -163,26 +163,24 @@ def _open_hardware(spec: MeshSpec) -> Mesh:
 
 
 def _open_mock(spec: MeshSpec, kind: DeviceKind) -> Mesh:
-    if spec.name.startswith(BLACKHOLE):
-        raise MeshError(
-            f"mesh {spec.name!r}",
-            got=f'device="{kind}"',
-            expected='device="hardware": the mock cluster is made of Wormhole chips',
-            fix="Try the model on n150, which has less memory than a p150.",
-        )
     from ttfamily.sim.session import open_session
 
-    session = open_session(spec.shape, computes=kind == "simulated")
+    session = open_session(spec.arch, spec.shape, computes=kind == "simulated")
     return _describe(spec, kind, session.device, session.close)
 
 
 def _describe(spec: MeshSpec, kind: DeviceKind, device: ttnn.MeshDevice, close: Callable[[], None]) -> Mesh:
+    import ttnn
+
     grid, banks = device.compute_with_storage_grid_size(), device.dram_grid_size()
+    end = L1_BYTES[spec.arch]
+    free = ttnn.get_memory_view(device, ttnn.BufferType.L1).total_bytes_per_bank
     return Mesh(
         spec=spec,
         kind=kind,
         device=device,
         grid=(grid.x, grid.y),
         dram_banks=banks.x,
+        l1=range(end - free, end),
         closing=close,
     )

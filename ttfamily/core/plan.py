@@ -81,7 +81,9 @@ class Plan:
         _check(spec, mesh, max_batch_size)
         precision.check_layers(spec.num_hidden_layers)
         devices = mesh.tensor_parallel
-        heads = plan_heads(spec.attention.num_attention_heads, spec.attention.num_key_value_heads, devices)
+        heads = plan_heads(
+            spec.attention.num_attention_heads, spec.attention.num_key_value_heads, devices, mesh.spec.arch
+        )
         head_dim = round_up(spec.attention.head_dim, TILE)
         programs = Programs(mesh)
         intermediate_size = programs.spread(-(-spec.mlp.intermediate_size // devices)) * devices

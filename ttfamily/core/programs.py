@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import ttnn
 
-from ttfamily.core.mesh import L1_BYTES
 from ttfamily.core.precision import TILE_BYTES
 from ttfamily.core.tiles import TILE, largest_divisor, round_up, tiles
 from ttfamily.errors import LayoutError
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from ttfamily.core.precision import WeightPrecision
 
 ROW_TILES = 1  # decode: up to 32 users are the rows of one tile
-L1_BASE = 105_824  # where a program's static buffers begin: below are firmware and kernel arguments
 BF16, FP32 = TILE_BYTES["bf16"], TILE_BYTES["fp32"]
 DEST_TILES = 4  # the destination registers hold four tiles of float32 sums
 ROTATION_TILES = 17  # cosine and sine of one user at head_dim 256, and the swap tile
@@ -44,9 +42,15 @@ class Programs:
 
     # ---- cores
 
+    @property
+    def decode_grid(self) -> tuple[int, int]:
+        """The cores that decode's activations lie on: as many columns as a power of two, which divides most widths."""
+        x, y = self.mesh.grid
+        return 1 << x.bit_length() - 1, y
+
     def core_counts(self) -> list[int]:
         """Core counts that fill a rectangle row by row, which several kernels take for granted."""
-        x, y = self.mesh.grid
+        x, y = self.decode_grid
         return [n for n in range(1, x * y + 1) if n <= x or n % x == 0]
 
     def shard_tiles(self, width: int) -> int:
@@ -64,7 +68,7 @@ class Programs:
 
     def core_range(self, cores: int) -> ttnn.CoreRangeSet:
         """The first ``cores`` cores, row by row."""
-        return ttnn.num_cores_to_corerangeset(cores, ttnn.CoreCoord(*self.mesh.grid), row_wise=True)
+        return ttnn.num_cores_to_corerangeset(cores, ttnn.CoreCoord(*self.decode_grid), row_wise=True)
 
     # ---- memory
 
@@ -103,6 +107,14 @@ class Programs:
         """Bytes of L1 that collectives keep for their semaphores, scattered over its upper end."""
         return COLLECTIVES_BYTES if self.mesh.has_collectives else 0
 
+    def _too_large(self, who: str, shape: str, needed: int) -> LayoutError:
+        return LayoutError(
+            who,
+            got=f"{shape}: {needed:,} bytes of L1 on a core at the least",
+            expected=f"at most {self.mesh.l1.stop:,} bytes",
+            fix="Use a mesh with more chips, or a smaller weight format.",
+        )
+
     # ---- matmuls
 
     def decode_matmul(
@@ -129,11 +141,11 @@ class Programs:
         def static(block: int) -> int:
             # input twice, weights three times (a read ahead of a read ahead), output, float32 sums, bias
             inputs = 2 * block * BF16 + 3 * block * per_bank * precision.tile_bytes
-            return L1_BASE + inputs + (per_bank + 1) * (2 * BF16 + FP32) + self._collectives()
+            return self.mesh.l1.start + inputs + (per_bank + 1) * (2 * BF16 + FP32) + self._collectives()
 
-        fitting = [d for d in range(1, inner + 1) if inner % d == 0 and resident + static(d) <= L1_BYTES]
+        fitting = [d for d in range(1, inner + 1) if inner % d == 0 and resident + static(d) <= self.mesh.l1.stop]
         if not fitting:
-            raise _too_large(who, f"[{TILE}, {k}] @ [{k}, {n}] in decode", resident + static(1))
+            raise self._too_large(who, f"[{TILE}, {k}] @ [{k}, {n}] in decode", resident + static(1))
         return {
             "program_config": ttnn.MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig(
                 in0_block_w=max(fitting),
@@ -170,12 +182,13 @@ class Programs:
             per_core_m = -(-tiles(fold) // y)
             inputs = 2 * block * (per_core_m * BF16 + per_core_n * precision.tile_bytes)
             outputs = per_core_m * per_core_n * (BF16 + FP32) + per_core_n * BF16
-            return L1_BASE + inputs + outputs + BF16 + self._collectives()  # BF16: the swap tile of decode's rotation
+            swap = BF16  # the tile of decode's rotation
+            return self.mesh.l1.start + inputs + outputs + swap + self._collectives()
 
         inner = [d for d in range(1, MAX_INNER_TILES + 1) if tiles(k) % d == 0]
-        fitting = [(min(d, 4), f, d) for f in folds for d in inner if static(f, d) <= L1_BYTES]
+        fitting = [(min(d, 4), f, d) for f in folds for d in inner if static(f, d) <= self.mesh.l1.stop]
         if not fitting:
-            raise _too_large(who, f"[{rows}, {k}] @ [{k}, {n}] in prefill", static(min(folds), 1))
+            raise self._too_large(who, f"[{rows}, {k}] @ [{k}, {n}] in prefill", static(min(folds), 1))
         _, fold, block = max(fitting)
         return fold, {
             "program_config": ttnn.MatmulMultiCoreReuseMultiCastProgramConfig(
@@ -221,13 +234,13 @@ class Programs:
         own = {"rms": 3, "layer": 6}[kind]
         holes = 3 if kind == "layer" and not self.mesh.has_collectives else 4
         needed = (own + holes) * self.shard_tiles(width) + 8 + ROTATION_TILES
-        return L1_BASE + needed * BF16 + self._collectives() <= L1_BYTES
+        return self.mesh.l1.start + needed * BF16 + self._collectives() <= self.mesh.l1.stop
 
     def decode_norm(self, width: int) -> ttnn.LayerNormShardedMultiCoreProgramConfig:
         """Sharded norm of a decode activation over its most cores."""
         cores = self.cores_of(width)
         block = tiles(width) // cores
-        x = min(cores, self.mesh.grid[0])
+        x = min(cores, self.decode_grid[0])
         return ttnn.LayerNormShardedMultiCoreProgramConfig(
             compute_with_storage_grid_size=[x, cores // x],
             subblock_w=largest_divisor(block, DEST_TILES),
@@ -256,14 +269,19 @@ class Programs:
         def static(chunk: int, cores: int) -> int:
             partial = cores * (high * wide + 2 * high)  # of every core that works on the head, with its maximum and sum
             stepwise = tiles(chunk) * (4 * wide + 2 * high)  # keys and values, a step ahead; scores
-            return L1_BASE + (partial + stepwise + 6 * high * wide + 9 * high + 3) * BF16 + self._collectives()
+            buffers = partial + stepwise + 6 * high * wide + 9 * high + 3
+            return self.mesh.l1.start + buffers * BF16 + self._collectives()
 
         longest = math.gcd(keys, MAX_ATTENTION_CHUNK)
         chunks = [chunk for chunk in (256, 128, 64, 32) if chunk <= longest]
         for chunk, cores in product(chunks, (16, 8, 4, 2, 1)):
-            if resident + static(chunk, cores) <= L1_BYTES:
+            if resident + static(chunk, cores) <= self.mesh.l1.stop:
                 return self._attention(TILE, chunk, cores)
-        raise _too_large(who, f"{heads} heads of {head_dim} in flash decode", resident + static(TILE, 1))
+        raise self._too_large(who, f"{heads} heads of {head_dim} in flash decode", resident + static(TILE, 1))
+
+    def merge_fits(self, width: int) -> bool:
+        """Whether one core can merge heads of ``width`` elements together: it keeps them in two buffers."""
+        return self.mesh.l1.start + 2 * tiles(width) * BF16 <= self.mesh.l1.stop
 
     def _attention(self, query_chunk: int, key_chunk: int, cores_per_head: int) -> ttnn.SDPAProgramConfig:
         return ttnn.SDPAProgramConfig(
@@ -275,11 +293,6 @@ class Programs:
         )
 
 
-def merge_fits(width: int) -> bool:
-    """Whether one core can merge heads of ``width`` elements together: it keeps them in two buffers."""
-    return L1_BASE + 2 * tiles(width) * BF16 <= L1_BYTES
-
-
 def compute_kernel(precision: WeightPrecision) -> ttnn.WormholeComputeKernelConfig:
     """The precision's math fidelity, with sums in float32."""
     return ttnn.WormholeComputeKernelConfig(
@@ -287,13 +300,4 @@ def compute_kernel(precision: WeightPrecision) -> ttnn.WormholeComputeKernelConf
         math_approx_mode=False,
         fp32_dest_acc_en=True,
         packer_l1_acc=True,
-    )
-
-
-def _too_large(who: str, shape: str, needed: int) -> LayoutError:
-    return LayoutError(
-        who,
-        got=f"{shape}: {needed:,} bytes of L1 on a core at the least",
-        expected=f"at most {L1_BYTES:,} bytes",
-        fix="Use a mesh with more chips, or a smaller weight format.",
     )

@@ -1,11 +1,18 @@
-"""The mock cluster that every simulated mesh is cut from.
+"""The mock clusters that every simulated mesh is cut from, one for each architecture.
 
-ttnn keeps the first cluster a process opens, so there is one descriptor for all meshes: a
-Wormhole Galaxy, the only cluster type that also opens every smaller rectangle (a T3K refuses
-sub-meshes), with the row harvesting of the smaller boards.
+ttnn keeps the first cluster a process opens, so there is one descriptor for all Wormhole meshes: a
+Galaxy, the only cluster type that also opens every smaller rectangle (a T3K refuses sub-meshes), with
+the row harvesting of the smaller boards. Blackhole has a cluster of its own, a single p150.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ttfamily.core.boards import Arch
 
 ROWS, COLUMNS = 4, 8
 
@@ -24,8 +31,13 @@ TRAY_ROWS, TRAY_COLUMNS = ROWS // 2, COLUMNS // 2
 LINKS = 4
 NORTH, WEST, EAST, SOUTH = 0, 4, 8, 12
 
-# The product number of a Galaxy's boards, which ttnn reads in bits 36-55 of the serial number.
+# The product numbers of the boards, which ttnn reads in bits 36-55 of the serial number.
 GALAXY_BOARD = 0x35 << 36
+P150_BOARD = 0x40 << 36
+
+# Of a p150: one of its 14 columns of Tensix cores is off, which leaves the 13 x 10 that fast dispatch gives to
+# programs; 2 of its 14 ethernet channels and 1 of its 2 PCIe cores are off on every board.
+P150_HARVEST = {"harvest_mask": 1, "eth_harvesting_mask": 0b1_0010_0000, "pcie_harvesting_mask": 0b10}
 
 
 def _bus(chip: int) -> int:
@@ -63,3 +75,24 @@ def wormhole_cluster() -> str:
             "",
         ]
     )
+
+
+def blackhole_cluster() -> str:
+    """Describe a p150: one chip with 13 x 10 cores and 8 DRAM banks.
+
+    :returns: YAML for ``TT_METAL_MOCK_CLUSTER_DESC_PATH``.
+    """
+    harvest = ", ".join(f"{name}: {mask}" for name, mask in P150_HARVEST.items())
+    return "\n".join(
+        [
+            "arch: {0: blackhole}",
+            "ethernet_connections: []",
+            "chips_with_mmio: [{0: 0}]",
+            f"harvesting: {{0: {{noc_translation: true, {harvest}}}}}",
+            f"boards: [[{{board_id: {P150_BOARD}}}, {{board_type: p150}}, {{chips: [0]}}]]",
+            "",
+        ]
+    )
+
+
+CLUSTERS: dict[Arch, Callable[[], str]] = {"wormhole_b0": wormhole_cluster, "blackhole": blackhole_cluster}

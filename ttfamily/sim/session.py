@@ -21,10 +21,12 @@ from ttfamily.sim.toolchain import mock_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ttfamily.core.boards import Arch
     from ttfamily.sim.interpreter import Observer
 
 _open: Session | None = None
 _scratch: Path | None = None  # this process's own: ttnn keeps its first environment until the process ends
+_arch: Arch | None = None  # of the cluster in that environment
 
 
 @attrs.frozen(eq=False)
@@ -43,14 +45,15 @@ class Session:
             ttnn.close_mesh_device(self.device)
 
 
-def open_session(shape: tuple[int, int], *, computes: bool) -> Session:
+def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool) -> Session:
     """Open a mesh of the mock cluster and put the interpreter in ttnn's way.
 
+    :param arch: of the chips.
     :param shape: (rows, columns), a corner of the cluster's 8 x 4.
     :param computes: False for a dry mesh.
-    :raises MeshError: if this process has a simulated mesh open.
+    :raises MeshError: if this process has a simulated mesh open, or has had one of another architecture.
     """
-    global _open, _scratch  # noqa: PLW0603
+    global _open, _scratch, _arch  # noqa: PLW0603
     if _open is not None:
         raise MeshError(
             "simulated mesh",
@@ -61,7 +64,15 @@ def open_session(shape: tuple[int, int], *, computes: bool) -> Session:
     if _scratch is None:
         _scratch = Path(tempfile.mkdtemp(prefix="ttfamily-sim-"))
         _remove_at_exit(_scratch)
-        os.environ.update(mock_environment(cache_folder() / "sim", _scratch))
+        os.environ.update(mock_environment(cache_folder() / "sim", _scratch, arch))
+        _arch = arch
+    if arch != _arch:
+        raise MeshError(
+            "simulated mesh",
+            got=f"one of {arch} chips in a process that has had {_arch} chips",
+            expected="one architecture in a process: ttnn keeps the first cluster that it opens",
+            fix="Use another process.",
+        )
     one_chip = shape == (1, 1)
     ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED if one_chip else ttnn.FabricConfig.FABRIC_1D)
     device = ttnn.open_mesh_device(ttnn.MeshShape(*shape), trace_region_size=TRACE_REGION_BYTES)
