@@ -11,6 +11,7 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ttfamily.core.flash_programs import decode_flash, prefill_flash
 from ttfamily.core.programs import Programs
 from ttfamily.errors import SimulatorError
 from ttfamily.testing.strategies import SEEDS
@@ -80,7 +81,7 @@ def test_a_prompt_attends_to_its_past(
     k, v = (bench.random(1, heads[1], tokens, dim, cut=1 if cuts[1] else None) for _ in range(2))
     got = ttnn.transformer.scaled_dot_product_attention(
         q.tensor, k.tensor, v.tensor, is_causal=True, scale=scale, sliding_window_size=window,
-        program_config=Programs(bench.mesh).prefill_attention(tokens),
+        program_config=prefill_flash(Programs(bench.mesh), tokens),
     )  # fmt: skip
     each = list(zip(q.local, k.local, v.local, strict=True))
     bench.check(got, [attend_prompt(a[0], b[0], c[0], 0, scale, window)[None] for a, b, c in each], ROUNDINGS)
@@ -152,7 +153,7 @@ def test_a_later_chunk_attends_to_the_cache(
     cache = Cache.random(bench, heads[1], dim, 1, pages, cut=1 if cuts[1] else None, dtype=dtype)
     got = ttnn.transformer.chunked_scaled_dot_product_attention(
         q.tensor, cache.keys.tensor, cache.values.tensor, cache.put(bench), start,
-        scale=scale, program_config=Programs(bench.mesh).prefill_attention(tokens), **limited,
+        scale=scale, program_config=prefill_flash(Programs(bench.mesh), tokens), **limited,
     )  # fmt: skip
     want = [
         attend_prompt(part[0], *cache.of_user(device, 0), start, scale, window)[None]
@@ -218,7 +219,7 @@ def test_every_user_of_a_step_attends_up_to_its_position_and_an_empty_slot_gives
 
 
 def flash_decode(programs: Programs, **sizes: int) -> ttnn.SDPAProgramConfig:
-    return programs.decode_attention("test", beside=0, **sizes)
+    return decode_flash(programs, "test", beside=0, **sizes)
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 import ttnn
 
+from ttfamily.core.flash_programs import decode_flash, merge_fits, prefill_flash
 from ttfamily.core.kv_cache import LayerCache
 from ttfamily.core.plan import BLOCK_SIZE
 
@@ -66,7 +67,8 @@ class FlashAttention:
             "scale": torch.tensor(plan.spec.attention.scale, dtype=torch.float32).item(),
             "sliding_window_size": window if window is not None and window < plan.max_seq_len else None,
         }
-        self.decode_flash = programs.decode_attention(
+        self.decode_flash = decode_flash(
+            programs,
             who,
             keys=plan.pages * BLOCK_SIZE,
             heads=self.num_heads,
@@ -79,7 +81,7 @@ class FlashAttention:
         # As the op makes it, a core a head, where that is a rectangle of cores.
         self.cores = self.num_heads if self.num_heads in counts else programs.cores_of(width)
         self.decode_merged = programs.width_sharded(width, self.cores)
-        self.prefill_flash = {length: programs.prefill_attention(length) for length in plan.prefill_lengths}
+        self.prefill_flash = {length: prefill_flash(programs, length) for length in plan.prefill_lengths}
         self.merge_heads = _merger(programs, self.num_heads, plan.head_dim)
 
     @property
@@ -228,7 +230,7 @@ def _merger(programs: Programs, heads: int, head_dim: int) -> Callable[[ttnn.Ten
 
     The op keeps a tile row of all heads twice on a core, so very wide ones are merged in parts.
     """
-    share = max(n for n in range(1, heads + 1) if heads % n == 0 and programs.merge_fits(n * head_dim))
+    share = max(n for n in range(1, heads + 1) if heads % n == 0 and merge_fits(programs, n * head_dim))
 
     def merge(x: ttnn.Tensor) -> ttnn.Tensor:
         if share == heads:

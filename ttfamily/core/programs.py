@@ -6,8 +6,6 @@ out-of-memory messages on the mock cluster): what does not fit is found when the
 
 from __future__ import annotations
 
-import math
-from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -26,7 +24,6 @@ BF16, FP32 = TILE_BYTES["bf16"], TILE_BYTES["fp32"]
 DEST_TILES = 4  # the destination registers hold four tiles of float32 sums
 ROTATION_TILES = 17  # cosine and sine of one user at head_dim 256, and the swap tile
 COLLECTIVES_BYTES = 64 << 10
-MAX_ATTENTION_CHUNK = 256
 MAX_INNER_TILES = 8
 MAX_FOLD_ROWS = 2048
 MAX_PADDING = 1.05  # weights may grow by 5 % to spread over more cores
@@ -103,11 +100,13 @@ class Programs:
     def _bank_tiles(self, width: int) -> int:
         return -(-tiles(width) // self.mesh.dram_banks)
 
-    def _collectives(self) -> int:
+    @property
+    def collectives_bytes(self) -> int:
         """Bytes of L1 that collectives keep for their semaphores, scattered over its upper end."""
         return COLLECTIVES_BYTES if self.mesh.has_collectives else 0
 
-    def _too_large(self, who: str, shape: str, needed: int) -> LayoutError:
+    def too_large(self, who: str, shape: str, needed: int) -> LayoutError:
+        """Say that what ``who`` does with ``shape`` needs more of a core's L1 than there is."""
         return LayoutError(
             who,
             got=f"{shape}: {needed:,} bytes of L1 on a core at the least",
@@ -139,13 +138,11 @@ class Programs:
         resident = (inner + tiles(n) // cores_out + beside + ROTATION_TILES) * BF16
 
         def static(block: int) -> int:
-            # input twice, weights three times (a read ahead of a read ahead), output, float32 sums, bias
-            inputs = 2 * block * BF16 + 3 * block * per_bank * precision.tile_bytes
-            return self.mesh.l1.start + inputs + (per_bank + 1) * (2 * BF16 + FP32) + self._collectives()
+            return self.mesh.l1.start + decode_buffers(block, per_bank, precision.tile_bytes) + self.collectives_bytes
 
         fitting = [d for d in range(1, inner + 1) if inner % d == 0 and resident + static(d) <= self.mesh.l1.stop]
         if not fitting:
-            raise self._too_large(who, f"[{TILE}, {k}] @ [{k}, {n}] in decode", resident + static(1))
+            raise self.too_large(who, f"[{TILE}, {k}] @ [{k}, {n}] in decode", resident + static(1))
         return {
             "program_config": ttnn.MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig(
                 in0_block_w=max(fitting),
@@ -179,16 +176,14 @@ class Programs:
         folds = [fold for fold in range(TILE, min(rows, MAX_FOLD_ROWS) + 1, TILE) if rows % fold == 0]
 
         def static(fold: int, block: int) -> int:
-            per_core_m = -(-tiles(fold) // y)
-            inputs = 2 * block * (per_core_m * BF16 + per_core_n * precision.tile_bytes)
-            outputs = per_core_m * per_core_n * (BF16 + FP32) + per_core_n * BF16
+            buffers = prefill_buffers(-(-tiles(fold) // y), block, per_core_n, precision.tile_bytes)
             swap = BF16  # the tile of decode's rotation
-            return self.mesh.l1.start + inputs + outputs + swap + self._collectives()
+            return self.mesh.l1.start + buffers + swap + self.collectives_bytes
 
         inner = [d for d in range(1, MAX_INNER_TILES + 1) if tiles(k) % d == 0]
         fitting = [(min(d, 4), f, d) for f in folds for d in inner if static(f, d) <= self.mesh.l1.stop]
         if not fitting:
-            raise self._too_large(who, f"[{rows}, {k}] @ [{k}, {n}] in prefill", static(min(folds), 1))
+            raise self.too_large(who, f"[{rows}, {k}] @ [{k}, {n}] in prefill", static(min(folds), 1))
         _, fold, block = max(fitting)
         return fold, {
             "program_config": ttnn.MatmulMultiCoreReuseMultiCastProgramConfig(
@@ -225,7 +220,7 @@ class Programs:
                 return width
         raise AssertionError
 
-    # ---- norm and attention
+    # ---- norm
 
     def norm_fits(self, width: int, kind: Literal["rms", "layer"]) -> bool:
         """Whether the sharded norm of a decode activation fits in L1: not where a wide one spreads over few cores."""
@@ -234,7 +229,7 @@ class Programs:
         own = {"rms": 3, "layer": 6}[kind]
         holes = 3 if kind == "layer" and not self.mesh.has_collectives else 4
         needed = (own + holes) * self.shard_tiles(width) + 8 + ROTATION_TILES
-        return self.mesh.l1.start + needed * BF16 + self._collectives() <= self.mesh.l1.stop
+        return self.mesh.l1.start + needed * BF16 + self.collectives_bytes <= self.mesh.l1.stop
 
     def decode_norm(self, width: int) -> ttnn.LayerNormShardedMultiCoreProgramConfig:
         """Sharded norm of a decode activation over its most cores."""
@@ -249,48 +244,33 @@ class Programs:
             inplace=False,
         )
 
-    def prefill_attention(self, length: int) -> ttnn.SDPAProgramConfig:
-        """Flash attention in chunks that divide the length."""
-        return self._attention(math.gcd(length, MAX_ATTENTION_CHUNK), math.gcd(length, MAX_ATTENTION_CHUNK), 16)
 
-    def decode_attention(
-        self, who: str, *, keys: int, heads: int, head_dim: int, users: int, beside: int
-    ) -> ttnn.SDPAProgramConfig:
-        """Flash decode: the longest steps over the keys, then the most cores for a head, that fit in L1.
+# Bytes of a core's L1 that a matmul's own buffers take, as ttnn 0.81.1 allocates them.
 
-        :param keys: tokens that the page table reaches.
-        :param heads: query heads of one chip.
-        :param beside: as for :meth:`decode_matmul`.
-        :raises LayoutError: if none fits.
-        """
-        high, wide = tiles(heads), tiles(head_dim)
-        resident = (high * wide * (1 + -(-users // math.prod(self.mesh.grid))) + beside + ROTATION_TILES) * BF16
 
-        def static(chunk: int, cores: int) -> int:
-            partial = cores * (high * wide + 2 * high)  # of every core that works on the head, with its maximum and sum
-            stepwise = tiles(chunk) * (4 * wide + 2 * high)  # keys and values, a step ahead; scores
-            buffers = partial + stepwise + 6 * high * wide + 9 * high + 3
-            return self.mesh.l1.start + buffers * BF16 + self._collectives()
+def decode_buffers(block: int, columns: int, tile_bytes: int, *, bias: bool = True) -> int:
+    """Of a DRAM-sharded matmul: input twice, weights thrice (a read ahead of a read ahead), output, sums, bias.
 
-        longest = math.gcd(keys, MAX_ATTENTION_CHUNK)
-        chunks = [chunk for chunk in (256, 128, 64, 32) if chunk <= longest]
-        for chunk, cores in product(chunks, (16, 8, 4, 2, 1)):
-            if resident + static(chunk, cores) <= self.mesh.l1.stop:
-                return self._attention(TILE, chunk, cores)
-        raise self._too_large(who, f"{heads} heads of {head_dim} in flash decode", resident + static(TILE, 1))
+    The outputs are padded to as few parts of one width as the destination registers allow.
 
-    def merge_fits(self, width: int) -> bool:
-        """Whether one core can merge heads of ``width`` elements together: it keeps them in two buffers."""
-        return self.mesh.l1.start + 2 * tiles(width) * BF16 <= self.mesh.l1.stop
+    :param block: tiles of the inner dimension that are multiplied at once.
+    :param columns: tiles of the output that a bank's core makes.
+    :param tile_bytes: of the weight.
+    """
+    widths = range(largest_divisor(columns, DEST_TILES), DEST_TILES + 1)
+    parts, width = min((-(-columns // width), width) for width in widths)
+    outputs = parts * width * (BF16 + FP32 + (BF16 if bias else 0))
+    return 2 * block * BF16 + 3 * block * columns * tile_bytes + outputs
 
-    def _attention(self, query_chunk: int, key_chunk: int, cores_per_head: int) -> ttnn.SDPAProgramConfig:
-        return ttnn.SDPAProgramConfig(
-            compute_with_storage_grid_size=self.mesh.grid,
-            q_chunk_size=query_chunk,
-            k_chunk_size=key_chunk,
-            exp_approx_mode=False,  # its error would add up over a long sum
-            max_cores_per_head_batch=cores_per_head,
-        )
+
+def prefill_buffers(rows: int, block: int, columns: int, tile_bytes: int, *, bias: bool = True) -> int:
+    """Of a 2-D matmul: input and weights twice, output and sums, bias.
+
+    :param rows: tiles of the output that a core makes, times ``columns``.
+    :param block: as for :func:`decode_buffers`.
+    """
+    inputs = 2 * block * (rows * BF16 + columns * tile_bytes)
+    return inputs + rows * columns * (BF16 + FP32) + (columns * BF16 if bias else 0)
 
 
 def compute_kernel(precision: WeightPrecision) -> ttnn.WormholeComputeKernelConfig:

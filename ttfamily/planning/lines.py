@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ttfamily.planning.report import Report
 
 MIB, GIB = 2**20, 2**30
+MOST_OPS = 4  # of a phase, in the table of L1
 
 
 @attrs.frozen(kw_only=True)
@@ -61,6 +62,7 @@ def tables(report: Report) -> Iterator[Lines]:
     """Go through all tables of a report."""
     yield _cuts(report)
     yield _memory(report)
+    yield _core_memory(report)
     yield _contexts(report)
     if report.collectives:
         yield _collectives(report)
@@ -92,6 +94,26 @@ def _memory(report: Report) -> Lines:
     total = report.dram_bytes
     rows = [(name, size(held), f"{100 * held / total:.1f} %") for name, held in report.memory.items()]
     return Lines(title="DRAM of each device", columns=("what", "bytes", "share"), rows=tuple(rows))
+
+
+def _core_memory(report: Report) -> Lines:
+    rows = [
+        (
+            phase,
+            use.op,
+            size(use.tensors),
+            "" if use.buffers is None else size(use.buffers),
+            f"{100 * use.together / report.core_bytes:.1f} %",
+        )
+        for phase, uses in report.core_memory.items()
+        for use in uses[:MOST_OPS]
+    ]
+    return Lines(
+        title=f"L1 of the busiest core, of {size(report.core_bytes)}",
+        columns=("phase", "op", "tensors alive", "its buffers", "together"),
+        rows=tuple(rows),
+        note="The ops that need most. No buffers: ttnn does not say.",
+    )
 
 
 def _contexts(report: Report) -> Lines:

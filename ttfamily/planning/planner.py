@@ -114,6 +114,8 @@ def _report(layout: Layout, *, name: str, family: str, precision: str) -> Report
         decode_ops=decode.counts(),
         decode_programs=sum(len(op.programs) for op in decode.ops),
         prefill_ops=prefill.counts(),
+        core_memory={"decode": decode.core_memory, "prefill": longest.core_memory},
+        core_bytes=len(mesh.l1),
         reads=tuple(reads),
         prompt=prompt,
         first_token=speeds.get("first_token"),

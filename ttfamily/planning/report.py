@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
+    from ttfamily.planning.core_memory import CoreUse
     from ttfamily.planning.traffic import Traffic
 
 
@@ -128,6 +129,8 @@ class Report:
     :param loaded_bytes: of DRAM, as ttnn's allocator has it when weights and cache are in.
     :param decode_ops: of a decode step, by name.
     :param decode_programs: that a decode step dispatches.
+    :param core_memory: by phase: L1 of the busiest core while each op runs, the most first.
+    :param core_bytes: of a core's L1 that tensors and programs may have.
     :param prompt: tokens of the prompt that time to first token is for.
     :param first_token: None on chips whose figures no source gives.
     """
@@ -150,6 +153,8 @@ class Report:
     decode_ops: dict[str, int]
     decode_programs: int
     prefill_ops: dict[str, int]
+    core_memory: dict[str, tuple[CoreUse, ...]]
+    core_bytes: int
     reads: tuple[Reads, ...]
     prompt: int
     first_token: Speed | None

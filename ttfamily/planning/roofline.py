@@ -9,6 +9,7 @@ import attrs
 
 from ttfamily.core.precision import TILE_BYTES
 from ttfamily.core.tiles import TILE
+from ttfamily.planning.core_memory import FORMATS
 from ttfamily.planning.traffic import op_traffic
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 Bound = Literal["dram", "compute", "links", "dispatch", "host"]
 BOUNDS: tuple[Bound, ...] = ("dram", "compute", "links", "dispatch", "host")
 FLOPS_OF_TILES = 2 * TILE**3  # one tile times another
-FORMATS = {"BFLOAT16": "bf16", "BFLOAT8_B": "bfp8", "BFLOAT4_B": "bfp4", "FLOAT32": "fp32"}
 DEFAULT_FIDELITY = "HiFi2"  # of flash attention, where no kernel config is given (ttnn 0.81)
 
 

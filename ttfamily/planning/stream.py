@@ -12,6 +12,7 @@ import ttnn
 
 from ttfamily.core.tiles import TILE
 from ttfamily.errors import SimulatorError
+from ttfamily.planning.core_memory import core_memory
 from ttfamily.sim.boundary import CROSSINGS
 from ttfamily.sim.session import observed
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ttfamily.core.mesh import Mesh
+    from ttfamily.planning.core_memory import CoreUse
 
 Memory = Literal["dram_interleaved", "dram_sharded", "l1", "host"]
 
@@ -90,11 +92,13 @@ class Stream:
     :param calls: of ttnn functions, all of them: what the host does when nothing is traced.
     :param dram_span: bytes of DRAM on a device that the phase needs free, with the holes that its own
         tensors leave between each other.
+    :param core_memory: L1 of the busiest core, op by op, the most first.
     """
 
     ops: tuple[Op, ...]
     calls: int
     dram_span: int
+    core_memory: tuple[CoreUse, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """How often each op stands in the stream."""
@@ -104,6 +108,7 @@ class Stream:
 def record(mesh: Mesh, run: Callable[[], object]) -> Stream:
     """Record what ``run`` does on a dry mesh."""
     seen: list[Op] = []
+    mesh.device.clear_program_cache()  # the graph has the buffers of programs that are made, not of those it finds
     ttnn.graph.begin_graph_capture(ttnn.graph.RunMode.NORMAL)
     try:
         with observed(lambda *call: seen.append(_op(mesh, *call))):
@@ -128,6 +133,7 @@ def record(mesh: Mesh, run: Callable[[], object]) -> Stream:
         ops=tuple(op for op in ops if op.programs),
         calls=len(ops),
         dram_span=_dram_span(graph, mesh.dram_banks),
+        core_memory=core_memory(mesh, graph, ops),
     )
 
 

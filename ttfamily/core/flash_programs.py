@@ -1,0 +1,68 @@
+"""Program configs of flash attention, computed as those of :mod:`ttfamily.core.programs`."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from typing import TYPE_CHECKING
+
+import ttnn
+
+from ttfamily.core.programs import BF16, ROTATION_TILES
+from ttfamily.core.tiles import TILE, tiles
+
+if TYPE_CHECKING:
+    from ttfamily.core.programs import Programs
+
+MAX_CHUNK = 256  # tokens of keys, and of queries, that are taken at once
+MOST_CORES = 16  # for a head
+
+
+def prefill_flash(programs: Programs, length: int) -> ttnn.SDPAProgramConfig:
+    """Chunks that divide the length."""
+    chunk = math.gcd(length, MAX_CHUNK)
+    return _config(programs, chunk, chunk, MOST_CORES)
+
+
+def decode_flash(
+    programs: Programs, who: str, *, keys: int, heads: int, head_dim: int, users: int, beside: int
+) -> ttnn.SDPAProgramConfig:
+    """The longest steps over the keys, then the most cores for a head, that fit in L1.
+
+    :param keys: tokens that the page table reaches.
+    :param heads: query heads of one chip.
+    :param beside: tiles on a core of the activations that are alive beside queries and output.
+    :raises LayoutError: if none fits.
+    """
+    l1, high, wide = programs.mesh.l1, tiles(heads), tiles(head_dim)
+    shards = 1 + -(-users // math.prod(programs.mesh.grid))
+    resident = (high * wide * shards + beside + ROTATION_TILES) * BF16
+
+    def static(chunk: int, cores: int) -> int:
+        partial = cores * (high * wide + 2 * high)  # of every core that works on the head, with its maximum and sum
+        stepwise = tiles(chunk) * (4 * wide + 2 * high)  # keys and values, a step ahead; scores
+        buffers = partial + stepwise + 6 * high * wide + 9 * high + 3
+        return l1.start + buffers * BF16 + programs.collectives_bytes
+
+    longest = math.gcd(keys, MAX_CHUNK)
+    chunks = [chunk for chunk in (256, 128, 64, 32) if chunk <= longest]
+    for chunk, cores in product(chunks, (MOST_CORES, 8, 4, 2, 1)):
+        if resident + static(chunk, cores) <= l1.stop:
+            return _config(programs, TILE, chunk, cores)
+    raise programs.too_large(who, f"{heads} heads of {head_dim} in flash decode", resident + static(TILE, 1))
+
+
+def merge_fits(programs: Programs, width: int) -> bool:
+    """Whether one core can merge heads of ``width`` elements together: it keeps them in two buffers."""
+    l1 = programs.mesh.l1
+    return l1.start + 2 * tiles(width) * BF16 <= l1.stop
+
+
+def _config(programs: Programs, query_chunk: int, key_chunk: int, cores_per_head: int) -> ttnn.SDPAProgramConfig:
+    return ttnn.SDPAProgramConfig(
+        compute_with_storage_grid_size=programs.mesh.grid,
+        q_chunk_size=query_chunk,
+        k_chunk_size=key_chunk,
+        exp_approx_mode=False,  # its error would add up over a long sum
+        max_cores_per_head_batch=cores_per_head,
+    )
