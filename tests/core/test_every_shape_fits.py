@@ -8,31 +8,40 @@ from __future__ import annotations
 import math
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import LlamaConfig
+from transformers import FalconConfig, LlamaConfig
 
 import ttfamily
 from ttfamily.errors import SimulatorError
 from ttfamily.testing import strategies
+from ttfamily.testing.conformance.subject import or_another_shape
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from ttfamily.core.schemes import Scheme
 
 LONGEST = 1024
 
 
 @st.composite
-def shapes(draw: st.DrawFn) -> dict[str, Any]:
-    """Any size as likely as any other, all of them large at once included."""
+def shapes(draw: st.DrawFn, parts: int = 1) -> dict[str, Any]:
+    """Any size as likely as any other, all of them large at once included.
+
+    :param parts: of whole tiles, that the hidden size falls into.
+    """
     heads = draw(st.integers(1, 64))
-    step = math.lcm(32, heads)
+    step = math.lcm(32 * parts, heads)
     return {
         "num_attention_heads": heads,
         "num_key_value_heads": draw(st.sampled_from([n for n in range(1, heads + 1) if heads % n == 0])),
         "head_dim": 32 * draw(st.integers(1, 8)),
-        "hidden_size": step * draw(st.integers(-(-64 // step), 4096 // step)),
+        "hidden_size": step * draw(st.integers(-(-64 // step), max(-(-64 // step), 4096 // step))),
         "intermediate_size": draw(st.integers(1, 16384)),
         "vocab_size": draw(st.integers(33, 200_000)),
         "attention_bias": draw(st.booleans()),
@@ -86,14 +95,56 @@ def test_ttnn_takes_every_op_of_any_shape(
     run_dry(name, sizes, users, prompt, precision)
 
 
-def run_dry(name: str, sizes: dict[str, Any], users: int, prompt: int, precision: str) -> None:
-    """Prefill a prompt and decode a step; both get as far as reading the logits, which a dry mesh does not have."""
+@st.composite
+def falcons(draw: st.DrawFn) -> FalconConfig:
+    """Any form: heads fill the hidden size, which is mostly not as many tiles as divide well."""
+    heads, grouped = draw(st.integers(1, 80)), draw(st.booleans())
+    hidden = heads * draw(st.sampled_from([64, 64, 64, 128]))
+    shared = {"num_kv_heads": draw(st.sampled_from([n for n in range(1, heads + 1) if heads % n == 0]))}
+    return FalconConfig(
+        vocab_size=draw(st.integers(33, 70_000)), hidden_size=hidden, num_hidden_layers=1, num_attention_heads=heads,
+        ffn_hidden_size=draw(st.sampled_from([4 * hidden, 1000])), new_decoder_architecture=grouped,
+        parallel_attn=grouped or draw(st.booleans()), bias=draw(st.booleans()), max_position_embeddings=LONGEST,
+        architectures=["FalconForCausalLM"], **shared if grouped else {"multi_query": True},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "scheme"), [("n150", None), ("n300", "fractured"), ("t3k", None), ("2x4", None)])
+@strategies.examples(15)
+@given(config=falcons(), users=st.integers(1, 32), prompt=st.integers(1, LONGEST))
+def test_ttnn_takes_every_op_of_any_falcon(
+    name: str, scheme: Scheme | None, config: FalconConfig, users: int, prompt: int
+) -> None:
+    with or_another_shape():
+        run(config, name, users, prompt, "performance", scheme)
+
+
+@pytest.mark.parametrize(("name", "scheme", "parts"), [("t3k", "fractured", 8), ("2x4", None, 2), ("4x8", None, 4)])
+@strategies.examples(15)
+@given(data=st.data(), users=st.integers(1, 32), prompt=st.integers(1, LONGEST))
+def test_ttnn_takes_every_op_of_any_shape_on_larger_meshes(
+    name: str, scheme: Scheme | None, parts: int, data: st.DataObject, users: int, prompt: int
+) -> None:
+    with or_another_shape():
+        run_dry(name, data.draw(shapes(parts)), users, prompt, "performance", scheme)
+
+
+def run_dry(
+    name: str, sizes: dict[str, Any], users: int, prompt: int, precision: str, scheme: Scheme | None = None
+) -> None:
     config = LlamaConfig(num_hidden_layers=1, max_position_embeddings=LONGEST, **sizes)
     config.architectures = ["LlamaForCausalLM"]
+    run(config, name, users, prompt, precision, scheme)
+
+
+def run(config: PretrainedConfig, name: str, users: int, prompt: int, precision: str, scheme: Scheme | None) -> None:
+    """Prefill a prompt and decode a step; both get as far as reading the logits, which a dry mesh does not have."""
+    options: dict[str, Any] = {"precision": precision, "max_batch_size": users, "scheme": scheme}
     with tempfile.TemporaryDirectory() as folder:
         config.save_pretrained(Path(folder))
-        with ttfamily.load(folder, mesh=name, device="dry", precision=precision, max_batch_size=users) as model:
+        with ttfamily.load(folder, mesh=name, device="dry", **options) as model:
+            longest = model.plan.max_seq_len
             with pytest.raises(SimulatorError, match="dry mesh"):
-                model.prefill(torch.zeros(prompt, dtype=torch.int64), users - 1)
+                model.prefill(torch.zeros(min(prompt, longest), dtype=torch.int64), users - 1)
             with pytest.raises(SimulatorError, match="dry mesh"):
-                model.decode(torch.zeros(users, dtype=torch.int64), torch.full((users,), LONGEST - 1))
+                model.decode(torch.zeros(users, dtype=torch.int64), torch.full((users,), longest - 1))

@@ -14,6 +14,7 @@ from transformers import FalconConfig, LlamaConfig
 
 import ttfamily
 from ttfamily.core.plan import LATER_CHUNK
+from ttfamily.core.programs import COLLECTIVES_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 WIDE = {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64, "num_key_value_heads": 8}
 LLAMA_8B = {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8}
+SWAP_TILE = 2048  # bytes, for decode's rotation
 SMALL = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "num_key_value_heads": 4}
 
 
@@ -78,6 +80,23 @@ def test_falcon_7b_may_decode_before_it_prefills(name: str, tmp_path: Path) -> N
         with nothing_to_read():
             model.prefill(torch.arange(2048) % 1000, 0)
         decode(model)
+
+
+@pytest.mark.parametrize("scheme", [None, "fractured"])
+@pytest.mark.parametrize("name", ["n300", "t3k", "2x4", "galaxy"])
+def test_what_collectives_keep_lies_at_the_top_of_l1(name: str, scheme: Any, tmp_path: Path) -> None:
+    if scheme is not None and name in ("2x4", "galaxy"):
+        scheme = "two_dimensional"
+    config = LlamaConfig(**WIDE, vocab_size=1000, num_hidden_layers=1, architectures=["LlamaForCausalLM"])
+    config.save_pretrained(tmp_path)
+    with ttfamily.load(tmp_path, mesh=name, device="dry", max_batch_size=32, scheme=scheme) as model:
+        decode(model)
+        with nothing_to_read():
+            model.prefill(torch.arange(2048) % 1000, 0)
+        gc.collect()
+        view = ttnn.get_memory_view(model.mesh.device, ttnn.BufferType.L1)
+        lowest = min(int(block["address"]) for block in view.block_table if block["allocated"] == "yes")
+        assert view.total_bytes_per_bank - lowest <= COLLECTIVES_BYTES + SWAP_TILE
 
 
 @pytest.mark.parametrize("sizes", [WIDE, LLAMA_8B], ids=["8192", "4096"])

@@ -32,8 +32,8 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
 
     def make(config: PretrainedConfig | str, **changes: Any) -> Path:
         if isinstance(config, str):
-            config = LlamaConfig(**{**NAMED[config], **changes}, architectures=["LlamaForCausalLM"])
-        (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+            config = LlamaConfig(**NAMED[config], architectures=["LlamaForCausalLM"])
+        (tmp_path / "config.json").write_text(json.dumps(config.to_dict() | changes))
         return tmp_path
 
     return make

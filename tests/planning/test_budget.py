@@ -54,8 +54,10 @@ def test_the_budget_of_what_is_loaded_is_the_allocators(mesh: str, form: str, fo
         ("small", "n300", 32, "performance"),
         ("8b", "n150", 1, "performance"),
         ("8b", "n300", 16, "accuracy"),
+        ("small", "t3k", 32, "performance"),
+        ("small", "2x4", 32, "performance"),
+        ("small", "t3k/dp2", 64, "performance"),
     ],
-    ids=["small-n150", "small-n300", "8b-n150", "8b-n300"],
 )
 def test_the_longest_context_runs_and_a_step_more_does_not_fit(
     config: str,

@@ -9,6 +9,7 @@ import pytest
 import torch
 import ttnn
 
+from ttfamily.core.flash_programs import prefill_buffers
 from ttfamily.core.mesh import open_mesh
 from ttfamily.core.placement import put
 from ttfamily.core.precision import WeightPrecision, ttnn_dtype
@@ -39,9 +40,7 @@ def empty(mesh: Mesh, *shape: int, dtype: ttnn.DataType = ttnn.bfloat16, **optio
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("format_", ["bfp4", "bfp8", "bf16"])
 @pytest.mark.parametrize(("k", "n"), [(512, 1024), (4096, 6144), (4096, 14336), (1792, 4096), (2048, 992)])
-def test_a_matmuls_buffers_end_where_ttnn_says(
-    dry: Mesh, k: int, n: int, format_: str, bias: bool, phase: str
-) -> None:
+def test_a_matmuls_buffers_end_where_ttnn_says(dry: Mesh, k: int, n: int, format_: str, bias: bool, phase: str) -> None:
     programs, precision = Programs(dry), WeightPrecision(format_)
     weight = empty(dry, 1, 1, k, n, dtype=ttnn_dtype(format_), memory_config=programs.bank_sharded(k, n))
     options: dict[str, Any] = {}
@@ -78,6 +77,34 @@ def test_a_matmuls_buffers_end_where_ttnn_says(
     lowest, end = map(int, said.groups())
     assert lowest < end
     assert end == dry.l1.start + use.buffers
+
+
+@pytest.mark.parametrize("chunk", [32, 64, 128, 256])
+@pytest.mark.parametrize("head_dim", [32, 64, 96, 128, 256])
+def test_the_buffers_of_prefills_attention_are_ttnns(dry: Mesh, head_dim: int, chunk: int) -> None:
+    config = ttnn.SDPAProgramConfig(
+        compute_with_storage_grid_size=dry.grid,
+        q_chunk_size=chunk,
+        k_chunk_size=chunk,
+        exp_approx_mode=False,
+        max_cores_per_head_batch=16,
+    )
+    q, k, v = (empty(dry, 1, heads, 2048, head_dim) for heads in (4, 2, 2))
+    options = {"scale": 0.125, "program_config": config}
+    pages = put(dry, torch.empty(1, 64, device="meta"), dtype=ttnn.int32, layout=ttnn.ROW_MAJOR_LAYOUT)
+    cache = empty(dry, 64, 2, 32, head_dim)
+
+    def run(window: int | None) -> None:
+        ttnn.transformer.scaled_dot_product_attention(q, k, v, is_causal=True, sliding_window_size=window, **options)
+
+    def later() -> None:
+        ttnn.transformer.chunked_scaled_dot_product_attention(q, cache, cache, pages, 0, **options)
+
+    most = prefill_buffers(chunk, head_dim)
+    for each in (lambda: run(None), lambda: run(100), later):
+        (use,) = (u for u in record(dry, each).core_memory if "attention" in u.op)
+        assert use.buffers is not None
+        assert most - 4 * TILE_BYTES <= use.buffers <= most
 
 
 def test_tensors_are_counted_from_the_lowest_that_is_alive(dry: Mesh) -> None:

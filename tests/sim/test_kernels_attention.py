@@ -81,7 +81,7 @@ def test_a_prompt_attends_to_its_past(
     k, v = (bench.random(1, heads[1], tokens, dim, cut=1 if cuts[1] else None) for _ in range(2))
     got = ttnn.transformer.scaled_dot_product_attention(
         q.tensor, k.tensor, v.tensor, is_causal=True, scale=scale, sliding_window_size=window,
-        program_config=prefill_flash(Programs(bench.mesh), tokens),
+        program_config=prefill_flash(Programs(bench.mesh), tokens, dim),
     )  # fmt: skip
     each = list(zip(q.local, k.local, v.local, strict=True))
     bench.check(got, [attend_prompt(a[0], b[0], c[0], 0, scale, window)[None] for a, b, c in each], ROUNDINGS)
@@ -153,7 +153,7 @@ def test_a_later_chunk_attends_to_the_cache(
     cache = Cache.random(bench, heads[1], dim, 1, pages, cut=1 if cuts[1] else None, dtype=dtype)
     got = ttnn.transformer.chunked_scaled_dot_product_attention(
         q.tensor, cache.keys.tensor, cache.values.tensor, cache.put(bench), start,
-        scale=scale, program_config=prefill_flash(Programs(bench.mesh), tokens), **limited,
+        scale=scale, program_config=prefill_flash(Programs(bench.mesh), tokens, dim), **limited,
     )  # fmt: skip
     want = [
         attend_prompt(part[0], *cache.of_user(device, 0), start, scale, window)[None]

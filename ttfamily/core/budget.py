@@ -75,9 +75,9 @@ def weight_parts(plan: Plan) -> dict[str, int]:
 
 
 def _norm_bytes(plan: Plan, size: Sizes) -> int:
-    """Each norm has its vectors twice, for decode as sticks of a tile's width where it runs in L1, else tiled."""
+    """Each norm has its vectors twice, for decode as sticks of a tile's width where it is sharded, else tiled."""
     spec, width = plan.spec, plan.stream_width("decode")
-    decode = size.pages(width // TILE, TILE * BF16) if plan.decode_norm_in_l1 else size.tiled(1, width)
+    decode = size.pages(width // TILE, TILE * BF16) if plan.decode_norm_sharded else size.tiled(1, width)
     vector = decode + size.tiled(1, plan.stream_width("prefill"))
     in_layer = 1 if spec.residual == "parallel_shared_norm" else 2
     return (in_layer * spec.num_hidden_layers + 1) * vector * (2 if spec.norm.bias else 1)

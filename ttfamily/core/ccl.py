@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import ttnn
 
-from ttfamily.core.precision import TILE_BYTES
 from ttfamily.core.programs import COLLECTIVES_BYTES
-from ttfamily.core.tiles import TILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ttfamily.core.mesh import Mesh
     from ttfamily.core.plan import Plan
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     Step = Callable[[ttnn.Tensor], ttnn.Tensor]
 
 DRAM = ttnn.DRAM_MEMORY_CONFIG
+TOOTH_BYTES = 1024
 WIDTH = 3  # the dimension that is gathered and scattered
 
 # B users or S tokens are the rows, width whatever a device has of it. Every step frees its input.
@@ -132,17 +132,26 @@ def dram_zeros(plan: Plan, rows: int, width: int) -> ttnn.Tensor:
 
 
 def sharded_zeros(plan: Plan, rows: int, width: int) -> ttnn.Tensor:
-    """``[1, 1, rows, width]`` as decode has it, width-sharded in L1, with room above for a collective's semaphores.
+    """``[1, 1, rows, width]`` as decode has it, width-sharded in L1."""
+    return ttnn.to_memory_config(dram_zeros(plan, rows, width), plan.programs.spread_out(width))
 
-    ttnn fills L1 from the top. Below a wide shard, semaphores would keep all that is above them from the buffers
-    of later programs; the room that a first tensor leaves above the shard is where they go instead.
+
+@contextmanager
+def room_for_semaphores(plan: Plan) -> Iterator[None]:
+    """Let the semaphores that collectives make meanwhile lie close together at the top of L1.
+
+    ttnn fills L1 from the top, so semaphores would end up below whatever a collective reads and makes, and keep all
+    that is above them from the buffers of later programs. Here the top is a comb: every other block of a KB is
+    free, room for semaphores and for nothing else.
     """
-    grid, programs = math.prod(plan.mesh.grid), plan.programs
-    room = [1, 1, TILE, grid * COLLECTIVES_BYTES // TILE_BYTES["bf16"] * TILE]
-    first = ttnn.zeros(
-        room, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=plan.mesh.device, memory_config=ttnn.L1_MEMORY_CONFIG
-    )
-    memory = programs.spread_out(width)
-    x = ttnn.to_memory_config(dram_zeros(plan, rows, width), memory)
-    ttnn.deallocate(first)
-    return x
+    device, cores = plan.mesh.device, math.prod(plan.mesh.grid)
+    shape = [cores, TOOTH_BYTES // 4]  # a row a core
+    kind = {"dtype": ttnn.uint32, "layout": ttnn.ROW_MAJOR_LAYOUT, "memory_config": ttnn.L1_MEMORY_CONFIG}
+    teeth = [ttnn.zeros(shape, device=device, **kind) for _ in range(COLLECTIVES_BYTES // TOOTH_BYTES)]
+    for tooth in teeth[::2]:
+        ttnn.deallocate(tooth)
+    try:
+        yield
+    finally:
+        for tooth in teeth[1::2]:
+            ttnn.deallocate(tooth)

@@ -33,7 +33,7 @@ class Layer(ABC):
 
     @abstractmethod
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
-        """One token for every user: ``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1."""
+        """One token for every user: ``[1, 1, B, D] -> [1, 1, B, D]``, where decode has the residual stream."""
 
     @abstractmethod
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:

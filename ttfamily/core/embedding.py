@@ -41,7 +41,7 @@ class Embedding:
         self.residual = plan.residual_memory
 
     def decode(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
-        """``[1, B]`` uint32 -> ``[1, 1, B, D]``, width-sharded in L1."""
+        """``[1, B]`` uint32 -> ``[1, 1, B, D]``, where decode has the residual stream."""
         x = self.decode_gather(self._look_up(tokens))
         sharded = ttnn.to_memory_config(x, self.residual)
         ttnn.deallocate(x)

@@ -81,7 +81,7 @@ class FlashAttention:
         # As the op makes it, a core a head, where that is a rectangle of cores.
         self.cores = self.num_heads if self.num_heads in counts else programs.cores_of(width)
         self.decode_merged = programs.width_sharded(width, self.cores)
-        self.prefill_flash = {length: prefill_flash(programs, length) for length in plan.prefill_lengths}
+        self.prefill_flash = {length: prefill_flash(programs, length, plan.head_dim) for length in plan.prefill_lengths}
         self.merge_heads = _merger(programs, self.num_heads, plan.head_dim)
 
     @property

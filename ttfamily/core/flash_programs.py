@@ -15,13 +15,26 @@ if TYPE_CHECKING:
     from ttfamily.core.programs import Programs
 
 MAX_CHUNK = 256  # tokens of keys, and of queries, that are taken at once
+CHUNKS = (256, 128, 64, 32)
 MOST_CORES = 16  # for a head
+MASKS = 4  # tiles: of a window, and a page table
+SWAP = 1  # the tile of decode's rotation, which stays in L1
 
 
-def prefill_flash(programs: Programs, length: int) -> ttnn.SDPAProgramConfig:
-    """Chunks that divide the length."""
-    chunk = math.gcd(length, MAX_CHUNK)
+def prefill_flash(programs: Programs, length: int, head_dim: int) -> ttnn.SDPAProgramConfig:
+    """The longest chunks that divide the length and fit in L1."""
+    room = len(programs.mesh.l1) - programs.collectives_bytes - SWAP * BF16
+    longest = math.gcd(length, MAX_CHUNK)
+    chunk = max(n for n in CHUNKS if longest % n == 0 and (n == TILE or prefill_buffers(n, head_dim) <= room))
     return _config(programs, chunk, chunk, MOST_CORES)
+
+
+def prefill_buffers(chunk: int, head_dim: int) -> int:
+    """Bytes of a core's L1 that prefill's flash attention takes, as ttnn 0.81.1 allocates them: at the most."""
+    high, wide = tiles(chunk), tiles(head_dim)
+    heads = (8 * high + min(4, 2 * high)) * wide  # queries, keys and values, twice each, and outputs
+    scores = high * (high + 5) + 5
+    return (heads + scores + MASKS) * BF16
 
 
 def decode_flash(
@@ -45,8 +58,7 @@ def decode_flash(
         return l1.start + buffers * BF16 + programs.collectives_bytes
 
     longest = math.gcd(keys, MAX_CHUNK)
-    chunks = [chunk for chunk in (256, 128, 64, 32) if chunk <= longest]
-    for chunk, cores in product(chunks, (MOST_CORES, 8, 4, 2, 1)):
+    for chunk, cores in product((n for n in CHUNKS if n <= longest), (MOST_CORES, 8, 4, 2, 1)):
         if resident + static(chunk, cores) <= l1.stop:
             return _config(programs, TILE, chunk, cores)
     raise programs.too_large(who, f"{heads} heads of {head_dim} in flash decode", resident + static(TILE, 1))

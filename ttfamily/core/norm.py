@@ -27,6 +27,8 @@ DISTRIBUTED = {
     "rms": (ttnn.rms_norm_pre_all_gather, ttnn.rms_norm_post_all_gather, 1),
     "layer": (ttnn.layer_norm_pre_all_gather, ttnn.layer_norm_post_all_gather, 2),
 }
+# What a vector does, where the norm has no room for it.
+BY_ITSELF = {"weight": ttnn.multiply, "bias": ttnn.add}
 
 
 class Norm:
@@ -37,16 +39,14 @@ class Norm:
         taken = weights.take(slot, ((plan.spec.hidden_size,),), layer, bias=spec.bias, cut="replicated")
         vectors = {"weight": taken.weight[0], "bias": None if taken.bias is None else taken.bias[0]}
         self.plan = plan
-        self.in_l1 = plan.decode_norm_in_l1
-        self.in_decode = _Pass(plan, vectors, "decode", in_l1=self.in_l1)
-        self.in_prefill = _Pass(plan, vectors, "prefill", in_l1=False)
+        who = slot.removeprefix("layer.") if layer is None else f"layer {layer} {slot.removeprefix('layer.')}"
+        self.in_decode = _Pass(plan, who, vectors, "decode", plan.residual_memory)
+        self.in_prefill = _Pass(plan, who, vectors, "prefill", DRAM)
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
-        """``[1, 1, B, D] -> [1, 1, B, D]``, width-sharded in L1."""
-        if self.in_l1:
-            return self.in_decode(x)
-        normed = self.in_decode(ttnn.to_memory_config(x, DRAM))
-        return ttnn.to_memory_config(normed, self.plan.residual_memory)
+        """``[1, 1, B, D] -> [1, 1, B, D]``, of the residual stream, to width-sharded in L1."""
+        normed = self.in_decode(x)
+        return normed if self.in_decode.sharded else ttnn.to_memory_config(normed, self.plan.normed_memory)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM."""
@@ -59,40 +59,56 @@ class Norm:
             ttnn.deallocate(self.prefill(dram_zeros(self.plan, rows, width)))
         if phase == "decode" and self.in_decode.distributed:
             x = sharded_zeros(self.plan, rows, width)
-            ttnn.deallocate(self.decode(x))
+            ttnn.deallocate(self.decode(ttnn.to_memory_config(x, self.plan.residual_memory)))
             ttnn.deallocate(x)
 
 
 class _Pass:
     """The norm as one phase computes it; where the stream is cut, by statistics that the devices gather.
 
-    In L1 the weight is read as rows of one tile's width, row-major: as a tiled row it would be padded
-    32-fold and read as much. In DRAM, where that is nothing beside the activations, it is a tiled row:
-    that kernel holds row-major weights only of narrower models.
+    Of a sharded stream the weight is read as rows of one tile's width, row-major: as a tiled row it would be
+    padded 32-fold and read as much. Else it is a tiled row: that kernel holds row-major weights only of
+    narrower models, and in prefill that is nothing beside the activations.
+
+    :param memory: of the residual stream.
     """
 
-    def __init__(self, plan: Plan, vectors: Mapping[str, torch.Tensor | None], phase: Phase, *, in_l1: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        who: str,
+        vectors: Mapping[str, torch.Tensor | None],
+        phase: Phase,
+        memory: ttnn.MemoryConfig,
+    ) -> None:
         spec, mesh, programs = plan.spec.norm, plan.mesh, plan.programs
         sharding, axis = plan.stream_sharding(phase), plan.stream_axis(phase)
-        place = _as_sticks if in_l1 else _as_tiles
-        self.program = {"program_config": programs.decode_norm(plan.stream_width(phase))} if in_l1 else {}
-        self.arguments = {
-            "epsilon": spec.eps,
-            **{name: None if each is None else place(plan, each, sharding) for name, each in vectors.items()},
-            "memory_config": plan.residual_memory if in_l1 else DRAM,
-            **self.program,
-        }
+        width = plan.stream_width(phase)
+        self.memory, self.sharded = memory, memory.is_sharded()
+        self.program = {"program_config": programs.decode_norm(width)} if self.sharded else {}
+        self.arguments = {"epsilon": spec.eps, "memory_config": memory, **self.program}
         self.op = LOCAL[spec.kind]
         self.statistics, self.by_statistics, numbers = DISTRIBUTED[spec.kind]
         self.distributed = axis is not None
         parts = 1 if axis is None else mesh.shape[axis]
-        self.gather = all_gather(mesh, axis, programs.width_sharded(TILE * numbers * parts, 1) if in_l1 else DRAM)
+        place = _as_sticks if self.sharded else _as_tiles
+        placed = {name: place(plan, each, sharding) for name, each in vectors.items() if each is not None}
+        fused = self.sharded or not self.distributed
+        if not fused:
+            fused = programs.norm_vectors_fit(who, width, numbers=numbers, parts=parts, vectors=len(placed))
+        self.arguments |= placed if fused else {}
+        self.behind = {} if fused else placed
+        gathered = programs.width_sharded(TILE * numbers * parts, 1) if self.sharded else memory
+        self.gather = all_gather(mesh, axis, gathered)
 
     def __call__(self, x: ttnn.Tensor) -> ttnn.Tensor:
         if not self.distributed:
             return self.op(x, **self.arguments)
         own = self.statistics(x, **self.program)  # [1, 1, rows, 32 a number]
-        return self.by_statistics(x, self.gather(own), **self.arguments)  # one small collective
+        normed = self.by_statistics(x, self.gather(own), **self.arguments)  # one small collective
+        for name, vector in self.behind.items():
+            normed = BY_ITSELF[name](normed, vector, memory_config=self.memory)
+        return normed
 
 
 def _as_sticks(plan: Plan, vector: torch.Tensor, sharding: Sharding) -> ttnn.Tensor:

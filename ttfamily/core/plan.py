@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+import ttnn
 
 from ttfamily.core.budget import PAGE_STEP, longest_context
 from ttfamily.core.heads import HeadPlan, plan_heads
@@ -16,8 +17,6 @@ from ttfamily.errors import PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import ttnn
 
     from ttfamily.core.mesh import Mesh
     from ttfamily.core.precision import PrecisionPolicy
@@ -163,13 +162,18 @@ class Plan:
         return self.intermediate_size // self.mesh.tensor_parallel
 
     @property
-    def decode_norm_in_l1(self) -> bool:
-        """Whether a norm in decode runs where the residual stream is; else it goes through DRAM."""
+    def decode_norm_sharded(self) -> bool:
+        """Whether a norm in decode runs on shards of the width: not where a wide one spreads over few cores."""
         return self.programs.norm_fits(self.stream_width("decode"), self.spec.norm.kind)
 
     @property
     def residual_memory(self) -> ttnn.MemoryConfig:
-        """Where decode has a device's part of the residual stream."""
+        """Where decode has a device's part of the residual stream: in L1, width-sharded if a norm fits beside it so."""
+        return self.normed_memory if self.decode_norm_sharded else ttnn.L1_MEMORY_CONFIG
+
+    @property
+    def normed_memory(self) -> ttnn.MemoryConfig:
+        """Where decode has a device's part of the normed stream."""
         return self.programs.spread_out(self.stream_width("decode"))
 
     @property

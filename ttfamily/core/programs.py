@@ -23,7 +23,7 @@ ROW_TILES = 1  # decode: up to 32 users are the rows of one tile
 BF16, FP32 = TILE_BYTES["bf16"], TILE_BYTES["fp32"]
 DEST_TILES = 4  # the destination registers hold four tiles of float32 sums
 ROTATION_TILES = 17  # cosine and sine of one user at head_dim 256, and the swap tile
-COLLECTIVES_BYTES = 64 << 10
+COLLECTIVES_BYTES = 32 << 10  # at the top of L1, where their semaphores lie
 MAX_INNER_TILES = 8
 MAX_FOLD_ROWS = 2048
 MAX_PADDING = 1.05  # weights may grow by 5 % to spread over more cores
@@ -230,6 +230,25 @@ class Programs:
         holes = 3 if kind == "layer" and not self.mesh.has_collectives else 4
         needed = (own + holes) * self.shard_tiles(width) + 8 + ROTATION_TILES
         return self.mesh.l1.start + needed * BF16 + self.collectives_bytes <= self.mesh.l1.stop
+
+    def norm_vectors_fit(self, who: str, width: int, *, numbers: int, parts: int, vectors: int) -> bool:
+        """Whether the norm of an unsharded row by gathered statistics has room for what scales and shifts it.
+
+        :param numbers: statistics of a row: 1 of an rms norm, 2 of a layer norm.
+        :param parts: devices that the row is cut over.
+        :param vectors: 2 with a bias, else 1.
+        :raises LayoutError: if there is no room for the norm without them either.
+        """
+        beside = 2 * self.shard_tiles(width)  # decode's partial sums
+
+        def needed(buffers: int) -> int:
+            return self.mesh.l1.start + (buffers + beside) * BF16 + self.collectives_bytes
+
+        statistics = needed(4 * tiles(width) + numbers + 1)
+        bare = (1 + numbers) * tiles(width) + numbers * parts + 3 * numbers + 1
+        if max(statistics, needed(bare)) > self.mesh.l1.stop:
+            raise self.too_large(who, f"a row of {width} in a norm over {parts} devices", statistics)
+        return needed(bare + 2 * vectors * tiles(width)) <= self.mesh.l1.stop
 
     def decode_norm(self, width: int) -> ttnn.LayerNormShardedMultiCoreProgramConfig:
         """Sharded norm of a decode activation over its most cores."""

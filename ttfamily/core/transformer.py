@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.ccl import Exchange, dram_zeros
+from ttfamily.core.ccl import Exchange, dram_zeros, room_for_semaphores
 from ttfamily.core.decoder import LAYERS
 from ttfamily.core.embedding import Embedding
 from ttfamily.core.lm_head import LmHead
@@ -75,11 +75,12 @@ class Transformer:
         """
         if not self.plan.mesh.has_collectives:
             return
-        self._warm_up(self.plan.users, "decode", self.in_decode)
-        for length in self.plan.prefill_lengths:
-            self._warm_up(length, "prefill", self.in_prefill)
-        tile = dram_zeros(self.plan, TILE, self.plan.stream_width("prefill"))
-        ttnn.deallocate(self.logits_at(tile, 0))
+        with room_for_semaphores(self.plan):
+            self._warm_up(self.plan.users, "decode", self.in_decode)
+            for length in self.plan.prefill_lengths:
+                self._warm_up(length, "prefill", self.in_prefill)
+            tile = dram_zeros(self.plan, TILE, self.plan.stream_width("prefill"))
+            ttnn.deallocate(self.logits_at(tile, 0))
 
     def _warm_up(self, rows: int, phase: Phase, exchange: Exchange) -> None:
         exchange.warm_up(rows)

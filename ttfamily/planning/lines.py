@@ -151,14 +151,16 @@ def _reads(report: Report) -> Lines:
             size(each.traffic.written),
             size(each.floor),
             f"{each.ratio:.3f}",
+            f"{each.padded_ratio:.3f}",
         )
         for each in report.reads
     ]
     return Lines(
         title="DRAM traffic of a decode step, on each device",
-        columns=("position", "weights", "cache", "other", "written", "floor", "read / floor"),
+        columns=("position", "weights", "cache", "other", "written", "floor", "read / floor", "padded"),
         rows=tuple(rows),
-        note="The floor: each weight once and unpadded, each live block of the cache once.",
+        note="The floor: each weight once and unpadded, each live block of the cache once. Padded: over the same with "
+        "weights as they lie in DRAM.",
     )
 
 

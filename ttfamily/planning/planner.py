@@ -23,6 +23,7 @@ from ttfamily.planning.traffic import (
     decode_floor,
     element_bytes,
     format_of,
+    padded_floor,
     stream_traffic,
 )
 
@@ -91,6 +92,7 @@ def _report(layout: Layout, *, name: str, family: str, precision: str) -> Report
             position=step.position,
             traffic=stream_traffic(decode, roles, step),
             floor=decode_floor(plan, layout.weights, decode, step),
+            padded_floor=padded_floor(decode, roles, step),
         )
         for step in (here, far)
     ]

@@ -73,18 +73,25 @@ class Reads:
     """DRAM traffic of a decode step on one device.
 
     :param position: of every user's token.
-    :param floor: bytes: each weight once, each live block of the cache once.
+    :param floor: bytes: each weight once and unpadded, each live block of the cache once.
+    :param padded_floor: the same with the weights as they lie in DRAM.
     """
 
     users: int
     position: int
     traffic: Traffic
     floor: int
+    padded_floor: int
 
     @property
     def ratio(self) -> float:
         """Bytes read over the floor."""
         return self.traffic.read / self.floor
+
+    @property
+    def padded_ratio(self) -> float:
+        """Bytes read over the padded floor: 1 if nothing is read twice, and nothing beside."""
+        return self.traffic.read / self.padded_floor
 
 
 @attrs.frozen(kw_only=True)
@@ -184,5 +191,6 @@ class Report:
             value |= {"padding": cut.padding, "padding_percent": round(cut.padding_percent, 2)}
         for reads, value in zip(self.reads, values["reads"], strict=True):
             value |= {"read": reads.traffic.read, "ratio": round(reads.ratio, 4)}
+            value["padded_ratio"] = round(reads.padded_ratio, 4)
         values |= {"tokens_per_s_user": self.tokens_per_s_user, "ops_per_layer": self.ops_per_layer}
         return json.dumps(values, indent=2)

@@ -232,6 +232,22 @@ def format_of(plan: Plan, slot: str, layer: int | None) -> str:
 def decode_floor(plan: Plan, weights: CountedWeights, stream: Stream, step: Step) -> int:
     """The least bytes that a device reads in a decode step: each weight once, each live block of the cache once."""
     rows = step.users * plan.spec.hidden_size // plan.mesh.hidden_parallel * BF16_BYTES
+    return weight_floor(plan, weights) + rows + live_cache(stream, step)
+
+
+def padded_floor(stream: Stream, roles: Roles, step: Step) -> int:
+    """As :func:`decode_floor`, of weights as they lie in DRAM: with copies, and what pads banks, heads and sizes."""
+    once: dict[int | None, int] = {}
+    for op in stream.ops:
+        sizes = RULES.get(op.short_name, _everything_once)(op, step)
+        for label, tensor in op.inputs.items():
+            if tensor.in_dram and roles.of(tensor) == "weights":
+                once[tensor.buffer] = sizes.get(label, tensor.bytes)
+    return sum(once.values()) + live_cache(stream, step)
+
+
+def live_cache(stream: Stream, step: Step) -> int:
+    """Bytes of the blocks of the cache that a decode step must see."""
     live: dict[int | None, int] = {}
     for op in stream.ops:
         if op.short_name == "paged_scaled_dot_product_attention_decode":
@@ -239,4 +255,4 @@ def decode_floor(plan: Plan, weights: CountedWeights, stream: Stream, step: Step
             first = 0 if window is None else max(step.position + 1 - window, 0) // TILE
             blocks = step.users * (-(-(step.position + 1) // TILE) - first)
             live |= {op.inputs[label].buffer: blocks * token_tiles(op.inputs[label]) for label in ("1", "2")}
-    return weight_floor(plan, weights) + rows + sum(live.values())
+    return sum(live.values())

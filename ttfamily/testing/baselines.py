@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ttfamily.planning.stream import Stream
 
-MESHES = ("n150", "n300", "t3k", "2x4")
+MESHES = ("n150", "n300", "t3k", "2x4", "galaxy")
 USERS, CONTEXT, PROMPT, LAYERS = 8, 512, 128, 2
 _COMMON = {
     "vocab_size": 1000,
