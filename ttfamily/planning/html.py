@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from ttfamily.planning.report import Report
 
 WIDTH, HEIGHT = 1000, 60  # of a bar, in units of its own
-COLOURS = 10
+COLOURS = 14
 EMPTY = "free"
 
 STYLE = """
 :root { color-scheme: light dark; --page: #fff; --ink: #1d2430; --dim: #5b6472; --line: #d8dde5; --empty: #eceff3;
   --c0: #3565b5; --c1: #c8642b; --c2: #2f8f6b; --c3: #8a56b0; --c4: #b8912a; --c5: #2a93ab; --c6: #b94a63;
-  --c7: #6b7f2e; --c8: #7b6a58; --c9: #54708c; }
+  --c7: #6b7f2e; --c8: #7b6a58; --c9: #54708c; --c10: #a33f8f; --c11: #1f6f5c;
+  --c12: #9c5a1e; --c13: #4a4fa0; }
 @media (prefers-color-scheme: dark) { :root { --page: #14181f; --ink: #e4e8ee; --dim: #9aa4b2; --line: #343c48;
   --empty: #262d37; --c0: #6f9be8; --c1: #ec9560; --c2: #5fc49c; --c3: #b98be0; --c4: #dcb95c; --c5: #5fc0d6;
-  --c6: #e8839a; --c7: #a3b962; --c8: #b8a48f; --c9: #8fabc6; } }
+  --c6: #e8839a; --c7: #a3b962; --c8: #b8a48f; --c9: #8fabc6; --c10: #dd86cb;
+  --c11: #6fcab4; --c12: #e0a871; --c13: #9aa0ee; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 62rem; padding: 1rem; background: var(--page); color: var(--ink);
   font: 1rem/1.5 system-ui, sans-serif; }
@@ -32,8 +34,8 @@ p { margin: .4rem 0; } .note { color: var(--dim); font-size: .9rem; }
 svg { display: block; width: 100%; height: 2.5rem; border-radius: .3rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { color: var(--dim); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
+th { color: var(--dim); font-weight: 600; } .number { text-align: right; }
 ul.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; padding: 0; margin: .4rem 0 1rem; list-style: none;
   font-size: .85rem; }
 .legend i { display: inline-block; width: .8em; height: .8em; margin-right: .35em; border-radius: .15em; }
@@ -88,8 +90,13 @@ def _figure(title: str, parts: list[tuple[str, float, str]]) -> str:
 
 
 def _table(lines: Lines) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in lines.columns)
-    rows = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in lines.rows)
+    kinds = [' class="number"' if n and lines.is_numeric(n) else "" for n in range(len(lines.columns))]
+
+    def cells(tag: str, row: tuple[str, ...]) -> str:
+        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, row, strict=True))
+
+    head = cells("th", lines.columns)
+    rows = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in lines.rows)
     note = f'\n<p class="note">{escape(lines.note)}</p>' if lines.note else ""
     return (
         f"<h2>{escape(lines.title)}</h2>\n"

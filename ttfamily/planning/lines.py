@@ -27,6 +27,11 @@ class Lines:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
 
+    def is_numeric(self, column: int) -> bool:
+        """Whether most of a column's cells are numbers, which stand to the right."""
+        cells = [row[column] for row in self.rows if row[column]]
+        return 2 * sum(cell[0].isdigit() for cell in cells) > len(cells)
+
 
 def size(count: float) -> str:
     """Bytes, readable."""

@@ -22,7 +22,7 @@ def show(report: Report, console: Console) -> None:
     for lines in tables(report):
         table = Table(title=Text(lines.title, style="bold"), title_justify="left")
         for number, column in enumerate(lines.columns):
-            table.add_column(Text(column), justify="left" if number == 0 else "right")
+            table.add_column(Text(column), justify="right" if number and lines.is_numeric(number) else "left")
         for row in lines.rows:
             table.add_row(*(Text(cell) for cell in row))
         console.print()
