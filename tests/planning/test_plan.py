@@ -240,3 +240,25 @@ def test_what_cannot_be_planned_is_said_in_one_block(
     assert says in err
     assert "to do" in err
     assert "Traceback" not in err
+
+
+# A prime number of tiles lies on one core; the longest row of a layer norm's statistics is a core's too.
+@pytest.mark.parametrize(
+    ("mesh", "hidden", "block", "shape"),
+    [
+        ("n150", 32 * 509, "layer 0 attention.qkv", "[32, 16288] @ [16288, 96] in decode"),
+        ("2x4", 16384, "layer 0 attention_norm", "a row of 8192 in a norm over 2 devices"),
+    ],
+)
+def test_what_does_not_fit_a_core_is_named_with_its_shape_its_bytes_and_the_limit(
+    mesh: str, hidden: int, block: str, shape: str, folder: Callable[..., Path]
+) -> None:
+    sizes = {"hidden_size": hidden, "head_dim": 32, "num_attention_heads": 1, "num_key_value_heads": 1}
+    with pytest.raises(LayoutError) as error:
+        planned(folder("small", **sizes), mesh=mesh)
+    assert error.value.who == block
+    needed = re.fullmatch(rf"{re.escape(shape)}: ([\d,]+) bytes of L1 on a core at the least", error.value.got)
+    assert needed is not None, error.value.got
+    assert int(needed[1].replace(",", "")) > 1_499_136
+    assert error.value.expected == "at most 1,499,136 bytes"
+    assert "more chips" in error.value.fix
