@@ -136,9 +136,10 @@ def test_a_report_has_the_layer_and_its_collectives(folder: Callable[..., Path])
     report = planned(folder("small"), mesh="n300", users=2, context=256)
     assert report.ops_per_layer["linear"] == 5
     assert report.ops_per_layer["all_reduce"] == 2
-    decode = [each for each in report.collectives if each.phase == "decode"]
-    assert [(each.op, each.per_layer, each.bytes) for each in decode] == [("all_reduce", 2, 32 * 512 * 2)]
-    assert decode[0].link_bytes == 32 * 512 * 2  # half in the reduce-scatter, half in the all-gather
+    gather, reduce = (each for each in report.collectives if each.phase == "decode")
+    assert (gather.op, gather.count, gather.bytes) == ("all_gather", 1, 32 * 512 * 2)  # of the embedding's columns
+    assert (reduce.op, reduce.per_layer, reduce.bytes) == ("all_reduce", 2, 32 * 512 * 2)
+    assert reduce.link_bytes == 32 * 512 * 2  # half in the reduce-scatter, half in the all-gather
     cuts = {cut.slot: cut for cut in report.cuts}
     assert cuts["layer.mlp.gate_up"].share == 2 * 2 * 512 * 1024 // 2 * 1088 // 1024
     assert all(cut.held > 0 for cut in report.cuts)

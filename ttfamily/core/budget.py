@@ -67,8 +67,7 @@ def weight_parts(plan: Plan) -> dict[str, int]:
     ]
     parts["biases"] = spec.num_hidden_layers * sum(size.weight(TILE, n) + size.tiled(1, n) for n in biased)
     parts["norms"] = _norm_bytes(plan, size)
-    cut = min(plan.stream_width("decode"), plan.stream_width("prefill"))
-    parts["embedding"] = size.pages(spec.vocab_size, cut * BF16)
+    parts["embedding"] = size.pages(spec.vocab_size, plan.embedding_width * BF16)
     head = _head_widths(plan, spec.hidden_size, plan.vocab_per_device)
     parts["lm_head"] = sum(size.weight(spec.hidden_size, n, plan.precision.lm_head.format) for n in head)
     return parts

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import ttnn
 
 from ttfamily.core.ccl import DRAM, all_gather, dram_zeros
-from ttfamily.core.placement import put
+from ttfamily.core.placement import WHOLE, Sharding, put
 from ttfamily.core.schemes import PHASES
 
 if TYPE_CHECKING:
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 
 class Embedding:
-    """Rows of the table, looked up on the device; the table is row-major in DRAM, cut as the residual stream is.
+    """Rows of the table, looked up on the device; the table is row-major in DRAM, its columns cut over the devices.
 
-    Where only one phase cuts the stream, the table is cut and the other phase gathers what it looked up.
+    A phase whose residual stream is not cut gathers what it looked up.
     """
 
     def __init__(self, plan: Plan, weights: Weights) -> None:
         spec = plan.spec
         table = weights.take("embedding", ((spec.vocab_size, spec.hidden_size),), cut="replicated").weight[0]
-        narrow = min(PHASES, key=plan.stream_width)
-        self.plan, self.width = plan, plan.stream_width(narrow)
+        self.plan, axis = plan, plan.embedding_axis
+        columns = Sharding(tensor=3) if axis == plan.mesh.spec.tensor_axis else Sharding(hidden=3)
         self.table = put(
             plan.mesh,
             table[None, None],
             dtype=ttnn.bfloat16,
             layout=ttnn.ROW_MAJOR_LAYOUT,
-            sharding=plan.stream_sharding(narrow),
+            sharding=WHOLE if axis is None else columns,
         )
-        axes = (plan.stream_axis(narrow) if plan.stream_width(phase) > self.width else None for phase in PHASES)
-        self.decode_gather, self.prefill_gather = (all_gather(plan.mesh, axis, DRAM) for axis in axes)
+        axes = (axis if plan.stream_axis(phase) is None else None for phase in PHASES)
+        self.decode_gather, self.prefill_gather = (all_gather(plan.mesh, each, DRAM) for each in axes)
         self.residual = plan.residual_memory
 
     def decode(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
@@ -54,7 +54,7 @@ class Embedding:
     def warm_up(self, rows: int, phase: Phase) -> None:
         """Run what a pass of so many rows gathers once."""
         gather = self.decode_gather if phase == "decode" else self.prefill_gather
-        ttnn.deallocate(gather(dram_zeros(self.plan, rows, self.width)))
+        ttnn.deallocate(gather(dram_zeros(self.plan, rows, self.plan.embedding_width)))
 
     def _look_up(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
         return ttnn.unsqueeze_to_4D(ttnn.embedding(tokens, self.table, layout=ttnn.TILE_LAYOUT))

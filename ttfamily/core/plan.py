@@ -147,6 +147,25 @@ class Plan:
         return self.spec.hidden_size // (1 if axis is None else self.mesh.shape[axis])
 
     @property
+    def embedding_axis(self) -> int | None:
+        """The mesh axis along which the columns of the embedding's table are cut.
+
+        The stream's, where a phase cuts it. A whole stream is gathered from a table cut along the tensor axis, which
+        saves each device most of a table at the price of one small collective; None where that is no whole tiles.
+        """
+        of_streams = [axis for axis in map(self.stream_axis, PHASES) if axis is not None]
+        if of_streams:
+            return of_streams[0]
+        even = self.spec.hidden_size % (TILE * self.mesh.tensor_parallel) == 0
+        return self.mesh.spec.tensor_axis if self.mesh.tensor_parallel > 1 and even else None
+
+    @property
+    def embedding_width(self) -> int:
+        """What a device has of a row of the embedding's table."""
+        axis = self.embedding_axis
+        return self.spec.hidden_size // (1 if axis is None else self.mesh.shape[axis])
+
+    @property
     def partial_width(self) -> int:
         """What a device has of the hidden size in a row-parallel projection's partial sums, before they are reduced."""
         return self.spec.hidden_size // self.mesh.hidden_parallel

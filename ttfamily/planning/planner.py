@@ -21,9 +21,10 @@ from ttfamily.planning.traffic import (
     Roles,
     Step,
     decode_floor,
-    element_bytes,
     format_of,
     padded_floor,
+    parts_of,
+    share_bytes,
     stream_traffic,
 )
 
@@ -153,17 +154,16 @@ def _longest(plan: Plan, users: int) -> int | None:
 
 def _cuts(layout: Layout, held: list[Held]) -> tuple[SlotCut, ...]:
     plan, by_group = layout.plan, _by_group(held)
-    parts = plan.mesh.tensor_parallel * plan.mesh.hidden_parallel
     rows: dict[str, SlotCut] = {}
     for taken in layout.weights.taken:
         groups = [group for group in _groups_of(taken.slot) if group in by_group]
         before = rows.get(taken.slot)
-        size = taken.elements * element_bytes(plan, taken.slot, taken.layer) + taken.biases * BF16_BYTES
-        share = round(size / (1 if taken.cut == "replicated" else parts)) + (before.share if before else 0)
+        share = round(share_bytes(plan, taken)) + (before.share if before else 0)
+        width_only = taken.cut == "replicated" and parts_of(plan, taken) > 1
         formats = {*(before.formats if before else ()), format_of(plan, taken.slot, taken.layer)}
         rows[taken.slot] = SlotCut(
             slot=taken.slot,
-            cut=taken.cut,
+            cut="width" if width_only else taken.cut,
             formats=tuple(sorted(formats, key=TILE_BYTES.__getitem__)),
             share=share,
             held=sum(by_group[group] for group in groups),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class SlotCut:
     """How the weights of one slot lie on the mesh, all layers together.
 
+    :param cut: ``column``, ``row`` or ``replicated``, as the family has it; ``width`` of what the residual stream's
+        width cuts.
     :param formats: of its elements; several where layers differ.
     :param share: bytes of a device's share, unpadded.
     :param held: bytes of DRAM that it takes on each device.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ttfamily.core.plan import Plan
     from ttfamily.planning.inventory import Held
-    from ttfamily.planning.layout import CountedWeights
+    from ttfamily.planning.layout import CountedWeights, Taken
     from ttfamily.planning.stream import Op, Stream, TensorFacts
 
 TILE_ELEMENTS = TILE * TILE
@@ -206,13 +206,23 @@ def weight_floor(plan: Plan, weights: CountedWeights) -> int:
 
     Of the embedding, only rows that are looked up, which :func:`decode_floor` adds.
     """
-    shares = plan.mesh.tensor_parallel * plan.mesh.hidden_parallel
-    total = 0.0
-    for taken in weights.taken:
-        if taken.slot != "embedding":
-            size = element_bytes(plan, taken.slot, taken.layer)
-            total += (taken.elements * size + taken.biases * BF16_BYTES) / (1 if taken.cut == "replicated" else shares)
-    return round(total)
+    return round(sum(share_bytes(plan, taken) for taken in weights.taken if taken.slot != "embedding"))
+
+
+def share_bytes(plan: Plan, taken: Taken) -> float:
+    """Bytes of what a device gets of a slot's weights, unpadded."""
+    size = element_bytes(plan, taken.slot, taken.layer)
+    return (taken.elements * size + taken.biases * BF16_BYTES) / parts_of(plan, taken)
+
+
+def parts_of(plan: Plan, taken: Taken) -> int:
+    """How many parts a slot's weights are cut into over the devices of a replica."""
+    if taken.cut != "replicated":
+        return plan.mesh.tensor_parallel * plan.mesh.hidden_parallel
+    if taken.slot == "embedding":
+        return plan.spec.hidden_size // plan.embedding_width
+    is_norm = taken.slot == "norm" or taken.slot in ("layer.attention_norm", "layer.mlp_norm")
+    return plan.spec.hidden_size // plan.stream_width("decode") if is_norm else 1
 
 
 def element_bytes(plan: Plan, slot: str, layer: int | None) -> float:
