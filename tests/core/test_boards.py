@@ -35,6 +35,17 @@ def test_a_name_means_a_shape_and_what_each_axis_cuts(name: str) -> None:
     assert spec.name == name
 
 
+@pytest.mark.parametrize(("name", "links"), [("galaxy", (4, 3)), ("galaxy/dp4", (3, 4)), ("galaxy/dp8", (4, 3))])
+def test_replicas_lie_along_the_links_of_the_board(name: str, links: tuple[int, int]) -> None:
+    spec = MeshSpec.parse(name)
+    assert tuple(axis.links for axis in spec.axes) == links
+
+
+def test_a_mesh_that_the_cluster_is_too_small_for_is_refused() -> None:
+    with pytest.raises(MeshError, match="simulated mesh: got 8 x 8 wormhole_b0 chips; expected at most 4 x 8"):
+        open_mesh("8x8", "dry")
+
+
 @pytest.mark.parametrize("name", ["", "n151", "0x4", "9x1", "2x", "2x4x1", "x", "N150", "t3k/", "1 x 2"])
 def test_another_name_is_refused_with_those_there_are(name: str) -> None:
     if name == "t3k/":

@@ -19,7 +19,7 @@ from ttfamily.core.schemes import (
     choose,
     reduce_scatter_movement,
 )
-from ttfamily.errors import PlanError
+from ttfamily.errors import LayoutError, PlanError
 
 KN = st.integers(1, 2**20)
 AXES = st.builds(Axis, devices=st.integers(2, 8), topology=st.sampled_from(["line", "ring"]), links=st.just(1))
@@ -55,18 +55,19 @@ def test_a_scheme_can_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hidden_size", "asked", "said"),
+    ("name", "hidden_size", "asked", "said", "kind"),
     [
-        ("t3k", 896, "fractured", "hidden_size 896 does not fall into 8 parts"),
-        ("galaxy", 4544, None, "hidden_size 4544 does not fall into 4 parts"),
-        ("t3k", 4096, "two_dimensional", "no such scheme"),
-        ("galaxy", 4096, "replicated", "no such scheme"),
+        ("t3k", 896, "fractured", "hidden_size 896 does not fall into 8 parts", LayoutError),
+        ("galaxy", 4544, None, "hidden_size 4544 does not fall into 4 parts", LayoutError),
+        ("t3k", 4096, "two_dimensional", "got scheme='two_dimensional'", PlanError),
+        ("galaxy", 4096, "replicated", "got scheme='replicated'", PlanError),
     ],
 )
 def test_a_scheme_that_cannot_be_is_refused_with_the_reason(
-    name: str, hidden_size: int, asked: str | None, said: str
+    name: str, hidden_size: int, asked: str | None, said: str, kind: type[PlanError]
 ) -> None:
     mesh, spec = MeshSpec.parse(name), attrs.evolve(MODEL, hidden_size=hidden_size)
     found = {phase: alternatives(spec, mesh, 32, 4096) for phase in PHASES}
-    with pytest.raises(PlanError, match=f"{said}.*1x2, 1x4, 1x8"):
+    with pytest.raises(PlanError, match=f"{said}.*1x2, 1x4, 1x8") as error:
         choose(found, asked, mesh)
+    assert type(error.value) is kind

@@ -9,7 +9,7 @@ import pytest
 import torch
 import ttnn
 
-from ttfamily.core.flash_programs import prefill_buffers
+from ttfamily.core.flash_programs import attention_buffers
 from ttfamily.core.mesh import open_mesh
 from ttfamily.core.placement import put
 from ttfamily.core.precision import WeightPrecision, ttnn_dtype
@@ -100,7 +100,7 @@ def test_the_buffers_of_prefills_attention_are_ttnns(dry: Mesh, head_dim: int, c
     def later() -> None:
         ttnn.transformer.chunked_scaled_dot_product_attention(q, cache, cache, pages, 0, **options)
 
-    most = prefill_buffers(chunk, head_dim)
+    most = attention_buffers(chunk, head_dim)
     for each in (lambda: run(None), lambda: run(100), later):
         (use,) = (u for u in record(dry, each).core_memory if "attention" in u.op)
         assert use.buffers is not None

@@ -100,6 +100,8 @@ def test_every_family_reads_what_lies_in_memory_once_on_every_mesh(
         return
     report = planned(made, mesh=mesh, precision="performance", context=1024)
     assert all(1 <= reads.padded_ratio <= 1.03 for reads in report.reads)
+    assert all(cut.padding >= 0 for cut in report.cuts)
+    assert "other" not in report.memory
     assert report.comparisons == ()  # nothing is published for so few layers
 
 
@@ -130,6 +132,19 @@ def test_weights_are_padded_by_nothing_but_whole_tiles_in_every_bank(
     assert held["layer.attention.out"] == LAYERS * in_banks(heads * head_dim, hidden, "bfp8")
     assert held["layer.mlp.gate_up"] == LAYERS * 2 * in_banks(hidden, wide, "bfp4")
     assert held["layer.mlp.down"] == LAYERS * in_banks(wide, hidden, "bfp8")
+
+
+def test_a_report_has_the_l1_of_both_phases(folder: Callable[..., Path]) -> None:
+    report = planned(folder("8b", num_hidden_layers=2), mesh="n300", users=2, context=4096)
+    assert report.core_bytes == 1_499_136 - 105_824
+    for phase, attention in (("decode", "paged_"), ("prefill", "")):
+        uses = {use.op: use for use in report.core_memory[phase]}
+        flash = uses[f"transformer.{attention}scaled_dot_product_attention{'_decode' if attention else ''}"]
+        assert flash.buffers is not None
+        assert uses["linear"].buffers is not None
+        assert all(use.together <= report.core_bytes for use in uses.values())
+    # What decode has there at most is activations: semaphores lie above them, not among them.
+    assert max(use.tensors for use in report.core_memory["decode"]) < 100_000
 
 
 def test_a_report_has_the_layer_and_its_collectives(folder: Callable[..., Path]) -> None:
@@ -247,7 +262,7 @@ def test_what_cannot_be_planned_is_said_in_one_block(
 @pytest.mark.parametrize(
     ("mesh", "hidden", "block", "shape"),
     [
-        ("n150", 32 * 509, "layer 0 attention.qkv", "[32, 16288] @ [16288, 96] in decode"),
+        ("n150", 32 * 509, "layer 0 attention.out", "[32, 32] @ [32, 16288] in decode"),
         ("2x4", 16384, "layer 0 attention_norm", "a row of 8192 in a norm over 2 devices"),
     ],
 )

@@ -122,8 +122,8 @@ class MeshSpec:
             )
         return cls(
             name=name,
-            rows=attrs.evolve(rows, devices=replicas),
-            columns=attrs.evolve(columns, devices=chips // replicas, topology="line"),
+            rows=_part((rows, columns), replicas),
+            columns=_part((rows, columns), chips // replicas),
             replicas=replicas,
             arch=arch,
         )
@@ -154,6 +154,12 @@ class MeshSpec:
     def data_axis(self) -> int | None:
         """The axis along which replicas lie."""
         return 0 if self.replicas > 1 else None
+
+
+def _part(board: tuple[Axis, Axis], devices: int) -> Axis:
+    """Lay so many chips of a board in a line: along an axis that has as many, else over the fewest links of any."""
+    along = [axis.links for axis in board if axis.devices == devices]
+    return Axis(devices=devices, links=along[0] if along else min(axis.links for axis in board if axis.devices > 1))
 
 
 def _shape(name: str, board: str, boards: Mapping[str, Board]) -> tuple[Axis, Axis]:

@@ -43,9 +43,9 @@ class Embedding:
     def decode(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, B]`` uint32 -> ``[1, 1, B, D]``, where decode has the residual stream."""
         x = self.decode_gather(self._look_up(tokens))
-        sharded = ttnn.to_memory_config(x, self.residual)
+        stream = ttnn.to_memory_config(x, self.residual)
         ttnn.deallocate(x)
-        return sharded
+        return stream
 
     def prefill(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, S]`` uint32 -> ``[1, 1, S, D]`` in DRAM."""

@@ -23,13 +23,12 @@ SWAP = 1  # the tile of decode's rotation, which stays in L1
 
 def prefill_flash(programs: Programs, length: int, head_dim: int) -> ttnn.SDPAProgramConfig:
     """The longest chunks that divide the length and fit in L1."""
-    room = len(programs.mesh.l1) - programs.collectives_bytes - SWAP * BF16
-    longest = math.gcd(length, MAX_CHUNK)
-    chunk = max(n for n in CHUNKS if longest % n == 0 and (n == TILE or prefill_buffers(n, head_dim) <= room))
+    longest, room = math.gcd(length, MAX_CHUNK), _room(programs)
+    chunk = max(n for n in CHUNKS if longest % n == 0 and (n == TILE or attention_buffers(n, head_dim) <= room))
     return _config(programs, chunk, chunk, MOST_CORES)
 
 
-def prefill_buffers(chunk: int, head_dim: int) -> int:
+def attention_buffers(chunk: int, head_dim: int) -> int:
     """Bytes of a core's L1 that prefill's flash attention takes, as ttnn 0.81.1 allocates them: at the most."""
     high, wide = tiles(chunk), tiles(head_dim)
     heads = (8 * high + min(4, 2 * high)) * wide  # queries, keys and values, twice each, and outputs
@@ -66,8 +65,12 @@ def decode_flash(
 
 def merge_fits(programs: Programs, width: int) -> bool:
     """Whether one core can merge heads of ``width`` elements together: it keeps them in two buffers."""
-    l1 = programs.mesh.l1
-    return l1.start + 2 * tiles(width) * BF16 <= l1.stop
+    return 2 * tiles(width) * BF16 <= _room(programs)
+
+
+def _room(programs: Programs) -> int:
+    """Bytes of a core's L1 that a program of prefill may have."""
+    return len(programs.mesh.l1) - programs.collectives_bytes - SWAP * BF16
 
 
 def _config(programs: Programs, query_chunk: int, key_chunk: int, cores_per_head: int) -> ttnn.SDPAProgramConfig:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 Source = tuple["int | None", ...]
 
 
-# That decode cuts apart and merges at once. Wormhole's has each on a core of its own when it merges; Blackhole's
-# gives keys and values buffers as high as the queries', which the op itself refuses (ttnn 0.81.1).
+# Of a group, in decode. nlp_concat_heads_decode has a core for each, and a Wormhole chip has 64. On Blackhole
+# nlp_create_qkv_heads_decode gives keys and values buffers as high as the queries', and refuses more than one tile.
 MAX_QUERY_HEADS: dict[Arch, int] = {"wormhole_b0": 64, "blackhole": 32}
 MAX_KEY_VALUE_HEADS = 32  # of one cache: paged_update_cache has room for the rows of one tile
 

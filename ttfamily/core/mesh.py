@@ -173,6 +173,7 @@ def _describe(spec: MeshSpec, kind: DeviceKind, device: ttnn.MeshDevice, close: 
     import ttnn
 
     grid, banks = device.compute_with_storage_grid_size(), device.dram_grid_size()
+    spec = attrs.evolve(spec, arch=device.arch().name.lower())  # a mesh named by its shape is of any chips
     end = L1_BYTES[spec.arch]
     free = ttnn.get_memory_view(device, ttnn.BufferType.L1).total_bytes_per_bank
     return Mesh(

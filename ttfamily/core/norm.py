@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.ccl import DRAM, all_gather, dram_zeros, sharded_zeros
+from ttfamily.core.ccl import DRAM, all_gather, dram_zeros
 from ttfamily.core.placement import Sharding, put
 from ttfamily.core.tiles import TILE
 
@@ -58,8 +58,8 @@ class Norm:
         if phase == "prefill" and self.in_prefill.distributed:
             ttnn.deallocate(self.prefill(dram_zeros(self.plan, rows, width)))
         if phase == "decode" and self.in_decode.distributed:
-            x = sharded_zeros(self.plan, rows, width)
-            ttnn.deallocate(self.decode(ttnn.to_memory_config(x, self.plan.residual_memory)))
+            x = ttnn.to_memory_config(dram_zeros(self.plan, rows, width), self.plan.residual_memory)
+            ttnn.deallocate(self.decode(x))
             ttnn.deallocate(x)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -12,7 +13,7 @@ from ttfamily.core.heads import HeadPlan, plan_heads
 from ttfamily.core.placement import WHOLE, Sharding
 from ttfamily.core.programs import Programs
 from ttfamily.core.schemes import PHASES, alternatives, choose
-from ttfamily.core.tiles import TILE, round_up
+from ttfamily.core.tiles import TILE, round_up, tiles
 from ttfamily.errors import PlanError
 
 if TYPE_CHECKING:
@@ -209,10 +210,13 @@ class Plan:
     def residual_tiles(self) -> int:
         """Tiles on a core that the residual stream takes in decode, with the hole that its last addition left.
 
-        In a parallel layer another tensor of its size is alive: the shared norm's output, or the other block's.
+        In a parallel layer another tensor is alive: the shared norm's output, or the other block's partial sums.
         """
-        tensors = 2 if self.spec.residual == "sequential" else 3
-        return tensors * self.programs.shard_tiles(self.stream_width("decode"))
+        width = self.stream_width("decode")
+        sharded = self.programs.shard_tiles(width)
+        one = sharded if self.decode_norm_sharded else -(-tiles(width) // math.prod(self.mesh.grid))
+        other = 0 if self.spec.residual == "sequential" else max(sharded, self.programs.shard_tiles(self.partial_width))
+        return 2 * one + other
 
     @property
     def users(self) -> int:

@@ -164,7 +164,7 @@ class Programs:
         precision: WeightPrecision,
         activation: ttnn.UnaryWithParam | None = None,
     ) -> tuple[int, MatmulArguments]:
-        """2-D matmul ``[rows, k] @ [k, n]`` over the whole grid, activations in DRAM.
+        """2-D matmul ``[rows, k] @ [k, n]``, activations in DRAM, over as many columns of cores as there are banks.
 
         :returns: the rows that go through at once (longer prompts are folded into a batch of as many
             rows each) and the arguments.
@@ -239,7 +239,7 @@ class Programs:
         :param vectors: 2 with a bias, else 1.
         :raises LayoutError: if there is no room for the norm without them either.
         """
-        beside = 2 * self.shard_tiles(width)  # decode's partial sums
+        beside = 2 * self.shard_tiles(width)  # partial sums, in decode; prefill has them in DRAM
 
         def needed(buffers: int) -> int:
             return self.mesh.l1.start + (buffers + beside) * BF16 + self.collectives_bytes
@@ -264,12 +264,10 @@ class Programs:
         )
 
 
-# Bytes of a core's L1 that a matmul's own buffers take, as ttnn 0.81.1 allocates them.
-
-
 def decode_buffers(block: int, columns: int, tile_bytes: int, *, bias: bool = True) -> int:
-    """Of a DRAM-sharded matmul: input twice, weights thrice (a read ahead of a read ahead), output, sums, bias.
+    """Bytes of a core's L1 that a DRAM-sharded matmul's own buffers take, as ttnn 0.81.1 allocates them.
 
+    Input twice, weights thrice (a read ahead of a read ahead), output, sums, bias.
     The outputs are padded to as few parts of one width as the destination registers allow.
 
     :param block: tiles of the inner dimension that are multiplied at once.
@@ -283,9 +281,9 @@ def decode_buffers(block: int, columns: int, tile_bytes: int, *, bias: bool = Tr
 
 
 def prefill_buffers(rows: int, block: int, columns: int, tile_bytes: int, *, bias: bool = True) -> int:
-    """Of a 2-D matmul: input and weights twice, output and sums, bias.
+    """Bytes of a core's L1 that a 2-D matmul's own buffers take: input and weights twice, output and sums, bias.
 
-    :param rows: tiles of the output that a core makes, times ``columns``.
+    :param rows: of tiles of the output that a core makes.
     :param block: as for :func:`decode_buffers`.
     """
     inputs = 2 * block * (rows * BF16 + columns * tile_bytes)

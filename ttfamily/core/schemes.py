@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from ttfamily.core.tiles import TILE
-from ttfamily.errors import LayoutError
+from ttfamily.errors import LayoutError, PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,16 +97,17 @@ def choose(found: Mapping[Phase, tuple[Alternative, ...]], asked: Scheme | None,
     """Take the scheme that was asked for, else the one that moves least, in each phase.
 
     :raises LayoutError: if none can be used, or not the one that was asked for.
+    :raises PlanError: if the mesh has no such scheme.
     """
     chosen: dict[Phase, Scheme] = {}
     for phase, each in found.items():
         offered = [a for a in each if asked in (None, a.scheme)]
         usable = [a.scheme for a in offered if a.refused is None]
         if not usable:
-            why = "; ".join(a.refused for a in offered if a.refused) or "no such scheme for this mesh"
-            raise LayoutError(
+            kind = LayoutError if offered else PlanError
+            raise kind(
                 f"mesh {mesh.name!r}, {phase}",
-                got=why,
+                got="; ".join(a.refused for a in offered if a.refused) or f"scheme={asked!r}",
                 expected=f"a scheme out of {', '.join(a.scheme for a in each)} that can be used",
                 fix="Use a mesh of one row (1x2, 1x4, 1x8), where the hidden size is not cut, or leave scheme= out.",
             )

@@ -69,4 +69,4 @@ WORMHOLE = Chip(
 
 def chip_of(mesh: Mesh) -> Chip | None:
     """Return what is known of a mesh's chips; None where no source gives all of it, as for Blackhole."""
-    return WORMHOLE if mesh.device.arch().name == "WORMHOLE_B0" else None
+    return WORMHOLE if mesh.spec.arch == "wormhole_b0" else None

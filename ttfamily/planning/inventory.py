@@ -21,7 +21,7 @@ CACHE = "kv_cache"
 NOT_HELD = (Plan, Mesh, ModelSpec, torch.Tensor, str, bytes)
 # Parts of a path that say how a block is made, not which it is.
 _INNER = {
-    *("layers", "parts", "linear", "in_decode", "in_prefill", "arguments"),
+    *("layers", "parts", "linear", "in_decode", "in_prefill", "arguments", "behind"),
     *("weight", "bias", "table", "decode_bias", "prefill_bias"),
 }
 _DEPTH = 2

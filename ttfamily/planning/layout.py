@@ -95,11 +95,17 @@ class Layout:
         """Record a decode step; its ops are the same at every position."""
         graph = DecodeGraph(self.transformer)
         inputs = graph.tokens, graph.positions, graph.rope_positions, graph.page_table
-        return record(self.mesh, lambda: self.transformer.decode(*inputs))
+        return self._record(lambda: self.transformer.decode(*inputs))
 
     def prefill(self, tokens: int) -> Stream:
         """Record what a prompt of so many tokens runs, chunk after chunk, with the logits of its last token."""
-        return record(self.mesh, lambda: self._prefill(tokens))
+        return self._record(lambda: self._prefill(tokens))
+
+    def _record(self, run: Callable[[], ttnn.Tensor]) -> Stream:
+        """Record with all programs made anew, but for the collectives': as when a model is loaded, they come first."""
+        self.mesh.device.clear_program_cache()
+        self.transformer.prepare_collectives()
+        return record(self.mesh, run)
 
     def _prefill(self, tokens: int) -> ttnn.Tensor:
         plan = self.plan

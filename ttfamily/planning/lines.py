@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import attrs
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from ttfamily.planning.report import Report
 
 MIB, GIB = 2**20, 2**30
+NUMBER = re.compile(r"-?[\d.,]+( (%|ms|[KMG]iB))?")
 MOST_OPS = 4  # of a phase, in the table of L1
 
 
@@ -30,7 +32,7 @@ class Lines:
     def is_numeric(self, column: int) -> bool:
         """Whether most of a column's cells are numbers, which stand to the right."""
         cells = [row[column] for row in self.rows if row[column]]
-        return 2 * sum(cell[0].isdigit() for cell in cells) > len(cells)
+        return 2 * sum(NUMBER.fullmatch(cell) is not None for cell in cells) > len(cells)
 
 
 def size(count: float) -> str:
@@ -162,10 +164,10 @@ def _reads(report: Report) -> Lines:
     ]
     return Lines(
         title="DRAM traffic of a decode step, on each device",
-        columns=("position", "weights", "cache", "other", "written", "floor", "read / floor", "padded"),
+        columns=("position", "weights", "cache", "other", "written", "floor", "read / floor", "read / padded floor"),
         rows=tuple(rows),
-        note="The floor: each weight once and unpadded, each live block of the cache once. Padded: over the same with "
-        "weights as they lie in DRAM.",
+        note="The floor: each weight once and unpadded, each live block of the cache once. The padded floor: the same "
+        "with the weights as they lie in DRAM.",
     )
 
 

@@ -84,7 +84,6 @@ def _report(layout: Layout, *, name: str, family: str, precision: str) -> Report
     prompt = max(1, min(PROMPT, plan.max_seq_len - 1))
     here = Step(users=plan.slots_per_replica, position=prompt)
     far = attrs.evolve(here, position=plan.max_seq_len - 1)
-    # As a model runs: what collectives keep in L1 is then above decode's activations, not among them.
     longest = layout.prefill(min(plan.max_seq_len, 2 * plan.prefill_lengths[-1]))
     prefill, decode = layout.prefill(prompt), layout.decode()
     reads = [

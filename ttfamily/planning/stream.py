@@ -106,9 +106,11 @@ class Stream:
 
 
 def record(mesh: Mesh, run: Callable[[], object]) -> Stream:
-    """Record what ``run`` does on a dry mesh."""
+    """Record what ``run`` does on a dry mesh.
+
+    Of L1, ttnn's graph has the buffers of the programs that it makes meanwhile, not of those in its cache.
+    """
     seen: list[Op] = []
-    mesh.device.clear_program_cache()  # the graph has the buffers of programs that are made, not of those it finds
     ttnn.graph.begin_graph_capture(ttnn.graph.RunMode.NORMAL)
     try:
         with observed(lambda *call: seen.append(_op(mesh, *call))):

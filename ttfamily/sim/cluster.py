@@ -95,4 +95,6 @@ def blackhole_cluster() -> str:
     )
 
 
+# Chips of each cluster, along its shorter side and its longer one.
+LARGEST: dict[Arch, tuple[int, int]] = {"wormhole_b0": (ROWS, COLUMNS), "blackhole": (1, 1)}
 CLUSTERS: dict[Arch, Callable[[], str]] = {"wormhole_b0": wormhole_cluster, "blackhole": blackhole_cluster}

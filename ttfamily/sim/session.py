@@ -15,6 +15,7 @@ import ttnn
 from ttfamily.core.mesh import TRACE_REGION_BYTES
 from ttfamily.errors import MeshError
 from ttfamily.paths import cache_folder
+from ttfamily.sim.cluster import LARGEST
 from ttfamily.sim.interpreter import Interpreter
 from ttfamily.sim.toolchain import mock_environment
 
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from ttfamily.sim.interpreter import Observer
 
 _open: Session | None = None
-_scratch: Path | None = None  # this process's own: ttnn keeps its first environment until the process ends
-_arch: Arch | None = None  # of the cluster in that environment
+_arch: Arch | None = None  # ttnn keeps its first environment, and its cluster, until the process ends
 
 
 @attrs.frozen(eq=False)
@@ -49,11 +49,12 @@ def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool) -> Sessi
     """Open a mesh of the mock cluster and put the interpreter in ttnn's way.
 
     :param arch: of the chips.
-    :param shape: (rows, columns), a corner of the cluster's 8 x 4.
+    :param shape: (rows, columns), a corner of the cluster.
     :param computes: False for a dry mesh.
-    :raises MeshError: if this process has a simulated mesh open, or has had one of another architecture.
+    :raises MeshError: if the cluster has no such corner, or this process has a simulated mesh open, or has had one of
+        another architecture.
     """
-    global _open, _scratch, _arch  # noqa: PLW0603
+    global _open, _arch  # noqa: PLW0603
     if _open is not None:
         raise MeshError(
             "simulated mesh",
@@ -61,10 +62,17 @@ def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool) -> Sessi
             expected="one at a time",
             fix="Close the first model (model.close(), or a with block), or use another process.",
         )
-    if _scratch is None:
-        _scratch = Path(tempfile.mkdtemp(prefix="ttfamily-sim-"))
-        _remove_at_exit(_scratch)
-        os.environ.update(mock_environment(cache_folder() / "sim", _scratch, arch))
+    if any(chips > most for chips, most in zip(sorted(shape), LARGEST[arch], strict=True)):
+        raise MeshError(
+            "simulated mesh",
+            got=f"{shape[0]} x {shape[1]} {arch} chips",
+            expected=f"at most {LARGEST[arch][0]} x {LARGEST[arch][1]} of them",
+            fix='Use device="hardware", or a smaller mesh.',
+        )
+    if _arch is None:
+        scratch = Path(tempfile.mkdtemp(prefix="ttfamily-sim-"))
+        _remove_at_exit(scratch)
+        os.environ.update(mock_environment(cache_folder() / "sim", scratch, arch))
         _arch = arch
     if arch != _arch:
         raise MeshError(
