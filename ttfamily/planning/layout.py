@@ -102,8 +102,7 @@ class Layout:
         return self._record(lambda: self._prefill(tokens))
 
     def _record(self, run: Callable[[], ttnn.Tensor]) -> Stream:
-        """Record with all programs made anew, but for the collectives': as when a model is loaded, they come first."""
-        self.mesh.device.clear_program_cache()
+        """Record behind the collectives' first run, which comes first when a model is loaded, too."""
         self.transformer.prepare_collectives()
         return record(self.mesh, run)
 
