@@ -35,6 +35,13 @@ def test_a_name_means_a_shape_and_what_each_axis_cuts(name: str) -> None:
     assert spec.name == name
 
 
+@pytest.mark.parametrize(
+    ("name", "cores"), [("n150", "worker"), ("p150", "worker"), ("n300", "ethernet"), ("t3k/dp8", "ethernet")]
+)
+def test_a_mesh_says_which_cores_dispatch(name: str, cores: str) -> None:
+    assert MeshSpec.parse(name).dispatch_cores == cores
+
+
 @pytest.mark.parametrize(("name", "links"), [("galaxy", (4, 3)), ("galaxy/dp4", (3, 4)), ("galaxy/dp8", (4, 3))])
 def test_replicas_lie_along_the_links_of_the_board(name: str, links: tuple[int, int]) -> None:
     spec = MeshSpec.parse(name)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Topology = Literal["line", "ring"]
 Arch = Literal["wormhole_b0", "blackhole"]  # as ttnn's cluster descriptors have it
+DispatchCores = Literal["worker", "ethernet"]
 MAX_AXIS = 8  # chips in a row of any board here
 
 
@@ -149,6 +150,11 @@ class MeshSpec:
         """The axis along which the hidden size is cut; None if there are replicas along it, or one chip."""
         other = 1 - self.tensor_axis
         return other if self.replicas == 1 and self.shape[other] > 1 else None
+
+    @property
+    def dispatch_cores(self) -> DispatchCores:
+        """The cores that start programs: with several chips the ethernet links', which leaves programs the grid."""
+        return "worker" if self.shape == (1, 1) else "ethernet"
 
     @property
     def data_axis(self) -> int | None:

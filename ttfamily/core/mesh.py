@@ -147,8 +147,7 @@ def _open_hardware(spec: MeshSpec) -> Mesh:
         )
     if shape != (1, 1):
         ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D)
-    # Boards with several chips dispatch from ethernet cores, which leaves the whole 8 x 8 grid to programs.
-    cores = ttnn.DispatchCoreType.WORKER if shape == (1, 1) else ttnn.DispatchCoreType.ETH
+    cores = {"worker": ttnn.DispatchCoreType.WORKER, "ethernet": ttnn.DispatchCoreType.ETH}[spec.dispatch_cores]
     device = ttnn.open_mesh_device(
         ttnn.MeshShape(*shape),
         trace_region_size=TRACE_REGION_BYTES,
