@@ -136,5 +136,5 @@ def dram_of_llama_8b(context: int) -> float:
     layer = matrix(hidden, heads, bf16) + matrix(hidden // chips, hidden, bf16)
     layer += 2 * matrix(hidden, wide // chips, bfp8) + matrix(wide // chips, hidden, bfp8) + 2 * hidden * bf16
     cache = 2 * USERS * context * (8 // chips) * 128 * bf16  # keys and values
-    tables = VOCAB * hidden * bf16 + matrix(hidden, VOCAB // chips, bfp8) + 4 * context * 128 * bf16
+    tables = VOCAB * hidden // chips * bf16 + matrix(hidden, VOCAB // chips, bfp8) + 4 * context * 128 * bf16
     return 32 * (layer + cache) + tables + hidden * bf16
