@@ -203,9 +203,9 @@ def plan(
 
     Lays the model out with ttnn's own allocator and checks, records every op of a decode step and
     of a prefill, and shows how the weights are cut, what padding costs, what each device's DRAM
-    and L1 hold, the longest context for each number of users, what collectives send, the DRAM bytes of a
-    decode step beside the least that is possible, and the speed that this allows. Of a model on the
-    hub only config.json is fetched.
+    and L1 hold, the longest context for each number of users, what collectives send, the DRAM
+    bytes of a decode step beside the least that is possible, and the speed that this allows. Of a
+    model on the hub only config.json is fetched.
 
     \b
     Examples:

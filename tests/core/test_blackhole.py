@@ -20,6 +20,25 @@ mesh.close()
 """
 
 
+# 64 query heads on one chip, more than a group of heads may have there; reading the logits is what a dry mesh refuses.
+HEADS = """
+import json, pathlib, sys, tempfile, torch, ttfamily
+from transformers import LlamaConfig
+from ttfamily.errors import SimulatorError
+config = LlamaConfig(
+    vocab_size=99, hidden_size=2048, intermediate_size=512, num_hidden_layers=1, num_attention_heads=64,
+    num_key_value_heads=8, head_dim=64, max_position_embeddings=512, architectures=["LlamaForCausalLM"],
+)
+with tempfile.TemporaryDirectory() as folder:
+    config.save_pretrained(folder)
+    with ttfamily.load(folder, mesh="p150", device="dry", max_batch_size=4) as model:
+        try:
+            model.decode(torch.zeros(4, dtype=torch.int64), torch.full((4,), 100))
+        except SimulatorError as error:
+            print(model.plan.heads.groups, error)
+"""
+
+
 def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
 
@@ -28,6 +47,11 @@ def test_a_p150_opens_with_its_own_cores_banks_and_memory() -> None:
     got = ran("-c", FACTS)
     # 140 Tensix cores less a column for dispatch, 8 banks, 1.5 MB of L1, 32 GB (docs.tenstorrent.com, p150a).
     assert got.stdout.splitlines()[-1:] == ["(13, 10) 8 range(111744, 1572864) 31"], got.stderr
+
+
+def test_more_heads_than_decode_takes_on_a_p150_go_in_groups() -> None:
+    got = ran("-c", HEADS)
+    assert got.stdout.splitlines()[-1:][0].startswith("2 ttnn.to_torch: got a tensor of a dry mesh"), got.stderr
 
 
 @pytest.mark.parametrize("family", ["llama", "falcon"])

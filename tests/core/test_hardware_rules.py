@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WIDE = {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64, "num_key_value_heads": 8}
+# 264 tiles, whose parts lie on fewer cores: shards of different widths leave holes of different sizes.
+UNEVEN = {**WIDE, "hidden_size": 8448, "num_attention_heads": 66, "num_key_value_heads": 66, "head_dim": 128}
 LLAMA_8B = {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8}
 SWAP_TILE = 2048  # bytes, for decode's rotation
 SMALL = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "num_key_value_heads": 4}
@@ -86,8 +88,11 @@ def test_falcon_7b_may_decode_before_it_prefills(name: str, tmp_path: Path) -> N
     ("name", "scheme"),
     [("n300", None), ("n300", "fractured"), ("t3k", None), ("t3k", "fractured"), ("2x4", None), ("galaxy", None)],
 )
-def test_what_collectives_keep_lies_at_the_top_of_l1(name: str, scheme: Any, tmp_path: Path) -> None:
-    config = LlamaConfig(**WIDE, vocab_size=1000, num_hidden_layers=1, architectures=["LlamaForCausalLM"])
+@pytest.mark.parametrize("sizes", [WIDE, UNEVEN], ids=["8192", "8448"])
+def test_what_collectives_keep_lies_at_the_top_of_l1(
+    name: str, scheme: Any, sizes: dict[str, int], tmp_path: Path
+) -> None:
+    config = LlamaConfig(**sizes, vocab_size=1000, num_hidden_layers=1, architectures=["LlamaForCausalLM"])
     config.save_pretrained(tmp_path)
     with ttfamily.load(tmp_path, mesh=name, device="dry", max_batch_size=32, scheme=scheme) as model:
         decode(model)

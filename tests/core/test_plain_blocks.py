@@ -1,4 +1,4 @@
-"""Blocks that no Llama has, against torch's own modules: the plain MLP and the layer norm with its bias."""
+"""Blocks beside Llama's, against torch's own: the plain MLP, the layer norm, and norms of a stream that is cut."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ttfamily.core.checkpoint import SINGLE, Checkpoint
+from ttfamily.core.mesh import open_mesh
 from ttfamily.core.mlp import MLPS
 from ttfamily.core.norm import Norm
 from ttfamily.core.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from ttfamily.core.mesh import Mesh
     from ttfamily.core.plan import Plan
+    from ttfamily.core.schemes import Scheme
 
 SPEC = ModelSpec(
     vocab_size=96,
@@ -86,16 +88,22 @@ def weights_of(module: nn.Module, spec: ModelSpec, seed: int) -> Iterator[Weight
 
 
 def compare_both_phases(
-    plan: Plan, block: Any, module: Callable[[torch.Tensor], torch.Tensor], tokens: int, seed: int, read: Any
+    plan: Plan,
+    block: Any,
+    module: Callable[[torch.Tensor], torch.Tensor],
+    tokens: int,
+    seed: int,
+    read: Any,
+    at_least: float = 0.999,
 ) -> None:
     stream = read is read_stream
     x = activations(tokens, plan.spec.hidden_size, seed)
     got = read(plan, block.prefill(put_prefill(plan, x, stream=stream)), tokens, "prefill")
-    assert_pcc(got, module(x), 0.999)
+    assert_pcc(got, module(x), at_least)
     users = plan.slots_per_replica
     x = activations(users, plan.spec.hidden_size, seed + 1)
     got = read(plan, block.decode(put_decode(plan, x, stream=stream)), users, "decode")
-    assert_pcc(got, module(x), 0.999)
+    assert_pcc(got, module(x), at_least)
 
 
 HIDDEN = strategies.multiples(64, 256, 4096)
@@ -129,3 +137,27 @@ def test_layer_norm(mesh: Mesh, bias: bool, hidden: int, seed: int, users: int, 
     plan = plan_of(spec, mesh, max_batch_size=users)
     with weights_of(module, spec, seed) as weights:
         compare_both_phases(plan, Norm(plan, weights, "norm"), module.norm, tokens, seed, read_stream)
+
+
+# Tiles of a device's part: a prime number goes over one core; 128 leave ttnn's layer norm no room for its bias.
+@pytest.mark.parametrize("tiles", [1, 8, 71, 128])
+@pytest.mark.parametrize("kind", ["rms", "layer", "layer, bias"])
+@pytest.mark.parametrize(
+    ("name", "scheme"), [("n300", "fractured"), ("t3k", "fractured"), ("2x4", None), ("4x8", None)]
+)
+def test_a_norm_over_the_parts_of_all_devices(name: str, scheme: Scheme | None, kind: str, tiles: int) -> None:
+    mesh = open_mesh(name, "simulated")
+    try:
+        hidden = 32 * tiles * (mesh.tensor_parallel if scheme else mesh.hidden_parallel)
+        bias, eps = kind.endswith("bias"), SPEC.norm.eps
+        norm = nn.RMSNorm(hidden, eps=eps) if kind == "rms" else nn.LayerNorm(hidden, eps=eps, bias=bias)
+        norm_spec = NormSpec(kind="rms" if kind == "rms" else "layer", eps=eps, bias=bias)
+        spec = attrs.evolve(SPEC, hidden_size=hidden, norm=norm_spec)
+        plan = plan_of(spec, mesh, max_batch_size=5, scheme=scheme)
+        with weights_of(nn.ModuleDict({"norm": norm}), spec, tiles) as weights:
+            block = Norm(plan, weights, "norm")
+        compare_both_phases(plan, block, norm, 70, 1, read_stream, at_least=0.9995)
+        normed = block.decode(put_decode(plan, activations(5, hidden, 2), stream=True))
+        assert normed.memory_config() == plan.normed_memory
+    finally:
+        mesh.close()

@@ -17,6 +17,7 @@ from ttfamily.commands.plan import read_config
 from ttfamily.errors import LayoutError
 from ttfamily.loading import choose_family
 from ttfamily.planning.hardware import WORMHOLE
+from ttfamily.planning.lines import Lines
 from ttfamily.planning.planner import plan_model
 
 if TYPE_CHECKING:
@@ -143,8 +144,9 @@ def test_a_report_has_the_l1_of_both_phases(folder: Callable[..., Path]) -> None
         assert flash.buffers is not None
         assert uses["linear"].buffers is not None
         assert all(use.together <= report.core_bytes for use in uses.values())
-    # What decode has there at most is activations: semaphores lie above them, not among them.
+    # Semaphores lie above decode's activations, not among them; prefill has nothing else there but the head's.
     assert max(use.tensors for use in report.core_memory["decode"]) < 100_000
+    assert max(use.tensors for use in report.core_memory["prefill"]) < 50_000
 
 
 def test_a_report_has_the_layer_and_its_collectives(folder: Callable[..., Path]) -> None:
@@ -228,12 +230,27 @@ def test_the_terminal_shows_every_table_and_json_has_the_same_numbers(
     place = str(folder("small"))
     assert run("plan", place, "--mesh", "n300", "--seq", "256", "--batch", "2") == 0
     out = capsys.readouterr().out
-    for title in ("Weights:", "DRAM of each", "longest context", "Collectives", "DRAM traffic", "Ops of", "Predicted"):
+    for title in (
+        "Weights:",
+        "DRAM of each",
+        "L1 of",
+        "longest context",
+        "Collectives",
+        "DRAM traffic",
+        "Ops of",
+        "Predicted",
+    ):
         assert title in out
     assert run("plan", place, "--mesh", "n300", "--seq", "256", "--batch", "2", "--json") == 0
     values = json.loads(capsys.readouterr().out)
     assert (values["users"], values["context"], values["chips"]) == (2, 256, 2)
     assert f"{values['tokens_per_s_user']:.1f} tokens/s/user" in out
+
+
+def test_numbers_stand_to_the_right_and_words_that_begin_with_one_do_not() -> None:
+    rows = (("decode", "8 chips, ring", "64", "1.0 MiB", "97.1 %"), ("prefill", "2 chips, line", "1", "12 KiB", ""))
+    lines = Lines(title="", columns=("phase", "along", "count", "tensor", "share"), rows=rows)
+    assert [lines.is_numeric(column) for column in range(5)] == [False, False, True, True, True]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,23 @@ def test_a_second_mesh_in_one_process_is_refused_and_harms_nothing(kind: str) ->
         compute(mesh)
 
 
+def test_a_cluster_that_cannot_be_made_says_so_every_time(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    tried = """
+from ttfamily.core.mesh import open_mesh
+from ttfamily.errors import SimulatorError
+for _ in range(2):
+    try:
+        open_mesh("n150", "dry")
+    except SimulatorError as error:
+        print(error.fix)
+"""
+    environment = {**os.environ, "TTFAMILY_CACHE": str(tmp_path / "file")}
+    ran = subprocess.run([sys.executable, "-c", tried], capture_output=True, text=True, env=environment, check=False)
+    said = [line for line in ran.stdout.splitlines() if "TTFAMILY_CACHE" in line]
+    assert len(said) == 2, ran.stderr
+
+
 def test_a_mesh_that_cannot_be_opened_leaves_the_next_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_: object, **__: object) -> None:
         raise RuntimeError("no such mesh")

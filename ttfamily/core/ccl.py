@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Step = Callable[[ttnn.Tensor], ttnn.Tensor]
 
 DRAM = ttnn.DRAM_MEMORY_CONFIG
-TOOTH_BYTES = 1024
+TOOTH_BYTES = 1024  # below a tile, so that no activation fits between the teeth
 WIDTH = 3  # the dimension that is gathered and scattered
 
 # B users or S tokens are the rows, width whatever a device has of it. Every step frees its input.
@@ -122,18 +122,15 @@ class Exchange:
         """Run each collective once, on so many rows of zeros, laid out as in this phase."""
         for step, width in self._widths:
             if step is not _as_it_is:
-                make = sharded_zeros if self._decode else dram_zeros
-                ttnn.deallocate(step(make(self._plan, rows, width)))
+                x = dram_zeros(self._plan, rows, width)
+                if self._decode:
+                    x = ttnn.to_memory_config(x, self._plan.programs.spread_out(width))
+                ttnn.deallocate(step(x))
 
 
 def dram_zeros(plan: Plan, rows: int, width: int) -> ttnn.Tensor:
     """``[1, 1, rows, width]`` in DRAM, on every device."""
     return ttnn.zeros([1, 1, rows, width], dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=plan.mesh.device)
-
-
-def sharded_zeros(plan: Plan, rows: int, width: int) -> ttnn.Tensor:
-    """``[1, 1, rows, width]`` as decode has it, width-sharded in L1."""
-    return ttnn.to_memory_config(dram_zeros(plan, rows, width), plan.programs.spread_out(width))
 
 
 @contextmanager

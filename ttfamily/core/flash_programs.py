@@ -14,17 +14,19 @@ from ttfamily.core.tiles import TILE, tiles
 if TYPE_CHECKING:
     from ttfamily.core.programs import Programs
 
-MAX_CHUNK = 256  # tokens of keys, and of queries, that are taken at once
-CHUNKS = (256, 128, 64, 32)
+CHUNKS = (256, 128, 64, 32)  # tokens of keys, and of queries, that are taken at once
 MOST_CORES = 16  # for a head
 MASKS = 4  # tiles: of a window, and a page table
-SWAP = 1  # the tile of decode's rotation, which stays in L1
 
 
 def prefill_flash(programs: Programs, length: int, head_dim: int) -> ttnn.SDPAProgramConfig:
-    """The longest chunks that divide the length and fit in L1."""
-    longest, room = math.gcd(length, MAX_CHUNK), _room(programs)
-    chunk = max(n for n in CHUNKS if longest % n == 0 and (n == TILE or attention_buffers(n, head_dim) <= room))
+    """The longest chunks that divide the length and fit in L1; those of one tile always do.
+
+    :param length: padded, tokens.
+    :param head_dim: padded, at most 256.
+    """
+    room = programs.prefill_room
+    chunk = max(n for n in CHUNKS if length % n == 0 and (n == TILE or attention_buffers(n, head_dim) <= room))
     return _config(programs, chunk, chunk, MOST_CORES)
 
 
@@ -46,31 +48,25 @@ def decode_flash(
     :param beside: tiles on a core of the activations that are alive beside queries and output.
     :raises LayoutError: if none fits.
     """
-    l1, high, wide = programs.mesh.l1, tiles(heads), tiles(head_dim)
+    high, wide = tiles(heads), tiles(head_dim)
     shards = 1 + -(-users // math.prod(programs.mesh.grid))
     resident = (high * wide * shards + beside + ROTATION_TILES) * BF16
 
-    def static(chunk: int, cores: int) -> int:
+    def needed(chunk: int, cores: int) -> int:
         partial = cores * (high * wide + 2 * high)  # of every core that works on the head, with its maximum and sum
         stepwise = tiles(chunk) * (4 * wide + 2 * high)  # keys and values, a step ahead; scores
         buffers = partial + stepwise + 6 * high * wide + 9 * high + 3
-        return l1.start + buffers * BF16 + programs.collectives_bytes
+        return resident + buffers * BF16
 
-    longest = math.gcd(keys, MAX_CHUNK)
-    for chunk, cores in product((n for n in CHUNKS if n <= longest), (MOST_CORES, 8, 4, 2, 1)):
-        if resident + static(chunk, cores) <= l1.stop:
+    for chunk, cores in product((n for n in CHUNKS if keys % n == 0), (MOST_CORES, 8, 4, 2, 1)):
+        if needed(chunk, cores) <= programs.room:
             return _config(programs, TILE, chunk, cores)
-    raise programs.too_large(who, f"{heads} heads of {head_dim} in flash decode", resident + static(TILE, 1))
+    raise programs.too_large(who, f"{heads} heads of {head_dim} in flash decode", needed(TILE, 1))
 
 
 def merge_fits(programs: Programs, width: int) -> bool:
     """Whether one core can merge heads of ``width`` elements together: it keeps them in two buffers."""
-    return 2 * tiles(width) * BF16 <= _room(programs)
-
-
-def _room(programs: Programs) -> int:
-    """Bytes of a core's L1 that a program of prefill may have."""
-    return len(programs.mesh.l1) - programs.collectives_bytes - SWAP * BF16
+    return 2 * tiles(width) * BF16 <= programs.prefill_room
 
 
 def _config(programs: Programs, query_chunk: int, key_chunk: int, cores_per_head: int) -> ttnn.SDPAProgramConfig:

@@ -101,15 +101,24 @@ class Programs:
         return -(-tiles(width) // self.mesh.dram_banks)
 
     @property
-    def collectives_bytes(self) -> int:
-        """Bytes of L1 that collectives keep for their semaphores, scattered over its upper end."""
-        return COLLECTIVES_BYTES if self.mesh.has_collectives else 0
+    def room(self) -> int:
+        """Bytes of a core's L1 for tensors and programs: what firmware and the collectives' semaphores leave."""
+        return len(self.mesh.l1) - (COLLECTIVES_BYTES if self.mesh.has_collectives else 0)
+
+    @property
+    def prefill_room(self) -> int:
+        """The same in prefill, whose tensors are in DRAM: only the swap tile of decode's rotation stays."""
+        return self.room - BF16
 
     def too_large(self, who: str, shape: str, needed: int) -> LayoutError:
-        """Say that what ``who`` does with ``shape`` needs more of a core's L1 than there is."""
+        """Say that what ``who`` does with ``shape`` needs more of a core's L1 than there is.
+
+        :param needed: bytes, of which there is :attr:`room`.
+        """
+        total = self.mesh.l1.stop - self.room + needed
         return LayoutError(
             who,
-            got=f"{shape}: {needed:,} bytes of L1 on a core at the least",
+            got=f"{shape}: {total:,} bytes of L1 on a core at the least",
             expected=f"at most {self.mesh.l1.stop:,} bytes",
             fix="Use a mesh with more chips, or a smaller weight format.",
         )
@@ -137,12 +146,12 @@ class Programs:
         inner, per_bank = tiles(k) // cores_in, self._bank_tiles(n)
         resident = (inner + tiles(n) // cores_out + beside + ROTATION_TILES) * BF16
 
-        def static(block: int) -> int:
-            return self.mesh.l1.start + decode_buffers(block, per_bank, precision.tile_bytes) + self.collectives_bytes
+        def needed(block: int) -> int:
+            return resident + decode_buffers(block, per_bank, precision.tile_bytes)
 
-        fitting = [d for d in range(1, inner + 1) if inner % d == 0 and resident + static(d) <= self.mesh.l1.stop]
+        fitting = [d for d in range(1, inner + 1) if inner % d == 0 and needed(d) <= self.room]
         if not fitting:
-            raise self.too_large(who, f"[{TILE}, {k}] @ [{k}, {n}] in decode", resident + static(1))
+            raise self.too_large(who, f"[{TILE}, {k}] @ [{k}, {n}] in decode", needed(1))
         return {
             "program_config": ttnn.MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig(
                 in0_block_w=max(fitting),
@@ -175,15 +184,13 @@ class Programs:
         per_core_n = -(-tiles(n) // x)
         folds = [fold for fold in range(TILE, min(rows, MAX_FOLD_ROWS) + 1, TILE) if rows % fold == 0]
 
-        def static(fold: int, block: int) -> int:
-            buffers = prefill_buffers(-(-tiles(fold) // y), block, per_core_n, precision.tile_bytes)
-            swap = BF16  # the tile of decode's rotation
-            return self.mesh.l1.start + buffers + swap + self.collectives_bytes
+        def needed(fold: int, block: int) -> int:
+            return prefill_buffers(-(-tiles(fold) // y), block, per_core_n, precision.tile_bytes)
 
         inner = [d for d in range(1, MAX_INNER_TILES + 1) if tiles(k) % d == 0]
-        fitting = [(min(d, 4), f, d) for f in folds for d in inner if static(f, d) <= self.mesh.l1.stop]
+        fitting = [(min(d, 4), f, d) for f in folds for d in inner if needed(f, d) <= self.prefill_room]
         if not fitting:
-            raise self.too_large(who, f"[{rows}, {k}] @ [{k}, {n}] in prefill", static(min(folds), 1))
+            raise self.too_large(who, f"[{rows}, {k}] @ [{k}, {n}] in prefill", needed(min(folds), 1))
         _, fold, block = max(fitting)
         return fold, {
             "program_config": ttnn.MatmulMultiCoreReuseMultiCastProgramConfig(
@@ -229,7 +236,7 @@ class Programs:
         own = {"rms": 3, "layer": 6}[kind]
         holes = 3 if kind == "layer" and not self.mesh.has_collectives else 4
         needed = (own + holes) * self.shard_tiles(width) + 8 + ROTATION_TILES
-        return self.mesh.l1.start + needed * BF16 + self.collectives_bytes <= self.mesh.l1.stop
+        return needed * BF16 <= self.room
 
     def norm_vectors_fit(self, who: str, width: int, *, numbers: int, parts: int, vectors: int) -> bool:
         """Whether the norm of an unsharded row by gathered statistics has room for what scales and shifts it.
@@ -242,13 +249,13 @@ class Programs:
         beside = 2 * self.shard_tiles(width)  # partial sums, in decode; prefill has them in DRAM
 
         def needed(buffers: int) -> int:
-            return self.mesh.l1.start + (buffers + beside) * BF16 + self.collectives_bytes
+            return (buffers + beside) * BF16
 
         statistics = needed(4 * tiles(width) + numbers + 1)
         bare = (1 + numbers) * tiles(width) + numbers * parts + 3 * numbers + 1
-        if max(statistics, needed(bare)) > self.mesh.l1.stop:
+        if max(statistics, needed(bare)) > self.room:
             raise self.too_large(who, f"a row of {width} in a norm over {parts} devices", statistics)
-        return needed(bare + 2 * vectors * tiles(width)) <= self.mesh.l1.stop
+        return needed(bare + 2 * vectors * tiles(width)) <= self.room
 
     def decode_norm(self, width: int) -> ttnn.LayerNormShardedMultiCoreProgramConfig:
         """Sharded norm of a decode activation over its most cores."""

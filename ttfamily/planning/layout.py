@@ -95,16 +95,11 @@ class Layout:
         """Record a decode step; its ops are the same at every position."""
         graph = DecodeGraph(self.transformer)
         inputs = graph.tokens, graph.positions, graph.rope_positions, graph.page_table
-        return self._record(lambda: self.transformer.decode(*inputs))
+        return record(self.mesh, lambda: self.transformer.decode(*inputs))
 
     def prefill(self, tokens: int) -> Stream:
         """Record what a prompt of so many tokens runs, chunk after chunk, with the logits of its last token."""
-        return self._record(lambda: self._prefill(tokens))
-
-    def _record(self, run: Callable[[], ttnn.Tensor]) -> Stream:
-        """Record behind the collectives' first run, which comes first when a model is loaded, too."""
-        self.transformer.prepare_collectives()
-        return record(self.mesh, run)
+        return record(self.mesh, lambda: self._prefill(tokens))
 
     def _prefill(self, tokens: int) -> ttnn.Tensor:
         plan = self.plan
@@ -156,6 +151,7 @@ def laid_out(
             weights = CountedWeights(checkpoint, family, spec)
             transformer = Transformer(plan, weights, Blocks.of(spec, family.blocks), progress)
             weights.finish()
+        transformer.prepare_collectives()  # first, as when a model is loaded: L1 then looks as it does there
         yield Layout(plan=plan, transformer=transformer, weights=weights, loaded_bytes=opened.dram_bytes()[0])
     finally:
         opened.close()

@@ -221,8 +221,9 @@ def parts_of(plan: Plan, taken: Taken) -> int:
         return plan.mesh.tensor_parallel * plan.mesh.hidden_parallel
     if taken.slot == "embedding":
         return plan.spec.hidden_size // plan.embedding_width
-    is_norm = taken.slot == "norm" or taken.slot in ("layer.attention_norm", "layer.mlp_norm")
-    return plan.spec.hidden_size // plan.stream_width("decode") if is_norm else 1
+    if taken.slot in ("norm", "layer.attention_norm", "layer.mlp_norm"):
+        return plan.spec.hidden_size // plan.stream_width("decode")
+    return 1
 
 
 def element_bytes(plan: Plan, slot: str, layer: int | None) -> float:

@@ -25,8 +25,20 @@ if TYPE_CHECKING:
     from ttfamily.core.boards import Arch
     from ttfamily.sim.interpreter import Observer
 
-_open: Session | None = None
-_arch: Arch | None = None  # ttnn keeps its first environment, and its cluster, until the process ends
+
+@attrs.define
+class _Process:
+    """What a process has one of.
+
+    :param session: the open mesh, since ttnn has one set of functions.
+    :param arch: of the chips of the cluster: ttnn keeps its first one, with its environment, until the process ends.
+    """
+
+    session: Session | None = None
+    arch: Arch | None = None
+
+
+_process = _Process()
 
 
 @attrs.frozen(eq=False)
@@ -38,9 +50,8 @@ class Session:
 
     def close(self) -> None:
         """Give ttnn its functions back and close the mesh; a second time does nothing."""
-        global _open  # noqa: PLW0603  (ttnn has one set of functions, so a process has one session)
-        if _open is self:
-            _open = None
+        if _process.session is self:
+            _process.session = None
             self.interpreter.uninstall()
             ttnn.close_mesh_device(self.device)
 
@@ -54,8 +65,7 @@ def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool) -> Sessi
     :raises MeshError: if the cluster has no such corner, or this process has a simulated mesh open, or has had one of
         another architecture.
     """
-    global _open, _arch  # noqa: PLW0603
-    if _open is not None:
+    if _process.session is not None:
         raise MeshError(
             "simulated mesh",
             got="a second mesh while one is open in this process",
@@ -69,15 +79,15 @@ def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool) -> Sessi
             expected=f"at most {LARGEST[arch][0]} x {LARGEST[arch][1]} of them",
             fix='Use device="hardware", or a smaller mesh.',
         )
-    if _arch is None:
+    if _process.arch is None:
         scratch = Path(tempfile.mkdtemp(prefix="ttfamily-sim-"))
         _remove_at_exit(scratch)
         os.environ.update(mock_environment(cache_folder() / "sim", scratch, arch))
-        _arch = arch
-    if arch != _arch:
+        _process.arch = arch
+    if arch != _process.arch:
         raise MeshError(
             "simulated mesh",
-            got=f"one of {arch} chips in a process that has had {_arch} chips",
+            got=f"one of {arch} chips in a process that has had {_process.arch} chips",
             expected="one architecture in a process: ttnn keeps the first cluster that it opens",
             fix="Use another process.",
         )
@@ -86,8 +96,23 @@ def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool) -> Sessi
     device = ttnn.open_mesh_device(ttnn.MeshShape(*shape), trace_region_size=TRACE_REGION_BYTES)
     interpreter = Interpreter(device, computes=computes)
     interpreter.install()
-    _open = Session(device, interpreter)
-    return _open
+    session = _process.session = Session(device, interpreter)
+    return session
+
+
+def open_interpreter() -> Interpreter:
+    """Return the interpreter of the open mesh of the mock cluster.
+
+    :raises MeshError: if none is open.
+    """
+    if _process.session is None:
+        raise MeshError(
+            "interpreter",
+            got="no open mesh of the mock cluster",
+            expected="one whose ops can be seen",
+            fix='Open a mesh with device="dry" or "simulated" first.',
+        )
+    return _process.session.interpreter
 
 
 @contextmanager
@@ -96,14 +121,7 @@ def observed(observer: Observer) -> Iterator[None]:
 
     :raises MeshError: if none is open.
     """
-    if _open is None:
-        raise MeshError(
-            "observer",
-            got="no open mesh of the mock cluster",
-            expected="one whose ops can be seen",
-            fix='Open a mesh with device="dry" or "simulated" first.',
-        )
-    interpreter = _open.interpreter
+    interpreter = open_interpreter()
     before, interpreter.observer = interpreter.observer, observer
     try:
         yield

@@ -52,9 +52,7 @@ class Bench:
     @property
     def interpreter(self) -> Interpreter:
         """The interpreter of the open mesh."""
-        if session._open is None:  # noqa: SLF001
-            raise RuntimeError("no simulated mesh is open")
-        return session._open.interpreter  # noqa: SLF001
+        return session.open_interpreter()
 
     def put(
         self,
