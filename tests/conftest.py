@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ttfamily.core.mesh import Mesh
+    from ttfamily.core.mesh.mesh import Mesh
 
 END = "</s>"
 SENTENCES = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs"]

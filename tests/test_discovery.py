@@ -15,9 +15,8 @@ import pytest
 import ttfamily
 from ttfamily import hookspecs
 from ttfamily.cli import main
-from ttfamily.discovery import discover
+from ttfamily.discovery import discover, families
 from ttfamily.errors import PluginError
-from ttfamily.registry import families
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +101,7 @@ def test_families_are_looked_for_once_in_a_process(install: Install) -> None:
 def test_listing_the_families_imports_no_framework(tmp_path: Path) -> None:
     write_distribution(tmp_path, "ttfamily", "0.0", LLAMA_ENTRY)
     code = (
-        "import sys; from ttfamily.registry import families; families().for_architecture('LlamaForCausalLM');"
+        "import sys; from ttfamily.discovery import families; families().for_architecture('LlamaForCausalLM');"
         "print(sorted({'torch', 'ttnn', 'transformers', 'safetensors', 'numpy'} & set(sys.modules)))"
     )
     paths = [str(tmp_path), str(Path(next(iter(ttfamily.__path__))).parent)]

@@ -18,7 +18,7 @@ from typer.main import get_command
 import ttfamily
 import ttfamily.testing
 from ttfamily.cli import app
-from ttfamily.core import spec as specs
+from ttfamily.core.config import spec as specs
 from ttfamily.family import BLOCK_SLOTS, Family
 from ttfamily.plugins import falcon, llama
 from ttfamily.testing import Conformance, plugin
@@ -211,7 +211,7 @@ def test_every_public_name_is_named() -> None:
 
 
 def test_every_slot_has_its_line() -> None:
-    core = "".join(file.read_text() for file in (ROOT / "ttfamily/core").glob("*.py"))
+    core = "".join(file.read_text() for file in (ROOT / "ttfamily/core").rglob("*.py"))
     asked = set(re.findall(r"""weights\.take\(\s*"([\w.]+)",""", core)) | set(llama.WEIGHTS)
     asked |= {"layer.attention.q_norm", "layer.attention.k_norm"}  # made with an f-string
     named = re.findall(r"^\| `([\w.]+)` ", section(PAGES["family"], "Slots"), re.MULTILINE)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from ttfamily.commands.explain import explain
-from ttfamily.core.weights import column, replicated
+from ttfamily.core.weights.rules import column, replicated
 from ttfamily.family import Family
 from ttfamily.registry import BrokenPlugin, FamilyRegistry, Plugin, ProvidedFamily
 

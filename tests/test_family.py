@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ttfamily.core.weights import column, replicated
+from ttfamily.core.weights.rules import column, replicated
 from ttfamily.errors import PluginError
 from ttfamily.family import Family
 

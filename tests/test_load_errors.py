@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import ttfamily
-from ttfamily.core import mesh as meshes
+from ttfamily.core.mesh import mesh as meshes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 import ttfamily
-from ttfamily.core.weights import column
+from ttfamily.core.weights.rules import column
+from ttfamily.discovery import families
 from ttfamily.errors import CheckpointError, ConfigError, FamilyConflict, FamilyError
 from ttfamily.family import Family
-from ttfamily.loading import load_tokenizer
-from ttfamily.registry import FamilyRegistry, Plugin, ProvidedFamily, families
+from ttfamily.registry import FamilyRegistry, Plugin, ProvidedFamily
+from ttfamily.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ttfamily.core.hf_config import HfConfig
+    from ttfamily.core.config.hf_config import HfConfig
 
 CONFIG = {
     "architectures": ["DreamForCausalLM"],

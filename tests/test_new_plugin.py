@@ -15,9 +15,10 @@ import transformers
 import ttfamily
 from ttfamily import HfConfig, fill_in
 from ttfamily.commands.new_plugin import Parent, checked_module, new_plugin
+from ttfamily.discovery import families
 from ttfamily.errors import FamilyError, PluginError, RequestError
 from ttfamily.gaps import NotFilledIn
-from ttfamily.registry import FamilyRegistry, Plugin, ProvidedFamily, families
+from ttfamily.registry import FamilyRegistry, Plugin, ProvidedFamily
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ttfamily.core.boards import MeshSpec
-from ttfamily.core.mesh import open_mesh
+from ttfamily.core.mesh.boards import MeshSpec
+from ttfamily.core.mesh.mesh import open_mesh
 from ttfamily.discovery import discover
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ttfamily.core.weights import replicated
+from ttfamily.core.weights.rules import replicated
 from ttfamily.errors import (
     CheckpointError,
     ConfigError,

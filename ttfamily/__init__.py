@@ -15,18 +15,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ttfamily.core.boards import Axis, Board
-    from ttfamily.core.hf_config import HfConfig
-    from ttfamily.core.precision import PrecisionPolicy
-    from ttfamily.core.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec, head_dim_of
-    from ttfamily.core.weights import WeightRule, column, replicated, row
+    from ttfamily.core.config.hf_config import HfConfig
+    from ttfamily.core.config.precision_policy import PrecisionPolicy
+    from ttfamily.core.config.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec, head_dim_of
+    from ttfamily.core.mesh.boards import Axis, Board
+    from ttfamily.core.weights.rules import WeightRule, column, replicated, row
+    from ttfamily.discovery import families
     from ttfamily.errors import ConfigError, PluginError, TtfamilyError
     from ttfamily.family import Family
     from ttfamily.gaps import fill_in
     from ttfamily.hookspecs import CONTRACT, hookimpl
     from ttfamily.loading import load
     from ttfamily.model import Model
-    from ttfamily.registry import families
 
 __version__ = "0.1.0"
 
@@ -59,30 +59,30 @@ __all__ = [  # noqa: RUF022 -- in the order of sorted(), as a test has it
 ]
 
 _HOME = {
-    "AttentionSpec": "ttfamily.core.spec",
-    "Axis": "ttfamily.core.boards",
-    "Board": "ttfamily.core.boards",
+    "AttentionSpec": "ttfamily.core.config.spec",
+    "Axis": "ttfamily.core.mesh.boards",
+    "Board": "ttfamily.core.mesh.boards",
     "CONTRACT": "ttfamily.hookspecs",
     "ConfigError": "ttfamily.errors",
     "Family": "ttfamily.family",
-    "HfConfig": "ttfamily.core.hf_config",
-    "MlpSpec": "ttfamily.core.spec",
+    "HfConfig": "ttfamily.core.config.hf_config",
+    "MlpSpec": "ttfamily.core.config.spec",
     "Model": "ttfamily.model",
-    "ModelSpec": "ttfamily.core.spec",
-    "NormSpec": "ttfamily.core.spec",
+    "ModelSpec": "ttfamily.core.config.spec",
+    "NormSpec": "ttfamily.core.config.spec",
     "PluginError": "ttfamily.errors",
-    "PrecisionPolicy": "ttfamily.core.precision",
-    "RopeSpec": "ttfamily.core.spec",
+    "PrecisionPolicy": "ttfamily.core.config.precision_policy",
+    "RopeSpec": "ttfamily.core.config.spec",
     "TtfamilyError": "ttfamily.errors",
-    "WeightRule": "ttfamily.core.weights",
-    "column": "ttfamily.core.weights",
-    "families": "ttfamily.registry",
+    "WeightRule": "ttfamily.core.weights.rules",
+    "column": "ttfamily.core.weights.rules",
+    "families": "ttfamily.discovery",
     "fill_in": "ttfamily.gaps",
-    "head_dim_of": "ttfamily.core.spec",
+    "head_dim_of": "ttfamily.core.config.spec",
     "hookimpl": "ttfamily.hookspecs",
     "load": "ttfamily.loading",
-    "replicated": "ttfamily.core.weights",
-    "row": "ttfamily.core.weights",
+    "replicated": "ttfamily.core.weights.rules",
+    "row": "ttfamily.core.weights.rules",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import traceback
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pluggy
 
 from ttfamily import hookspecs
-from ttfamily.core.boards import ALIASES, BOARDS, Board
+from ttfamily.core.mesh.boards import ALIASES, BOARDS, Board
 from ttfamily.errors import PluginError
 from ttfamily.family import Family
 from ttfamily.registry import BrokenPlugin, FamilyRegistry, Plugin, ProvidedFamily
@@ -30,8 +31,17 @@ FAMILIES, BOARDS_HOOK = hookspecs.ttfamily_families.__name__, hookspecs.ttfamily
 DECLARATION = "TTFAMILY_CONTRACT"
 
 
+@functools.cache
+def families() -> FamilyRegistry:
+    """Return the installed families; the plugins are imported at the first call of a process.
+
+    Opens no device and, as long as plugins keep to their contract, imports neither torch nor ttnn.
+    """
+    return discover()
+
+
 def discover(*, strict: bool = False, disabled: Collection[str] = ()) -> FamilyRegistry:
-    """Look for plugins anew: what :func:`~ttfamily.registry.families` does once.
+    """Look for plugins anew: what :func:`families` does once.
 
     :param strict: raise for a plugin that cannot be loaded, instead of keeping it in ``broken``.
     :param disabled: names of plugins that are not to be imported: an entry point's name, a package, or

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from ttfamily.core.weights import WeightRule
+from ttfamily.core.weights.rules import WeightRule
 from ttfamily.errors import PluginError
 
 if TYPE_CHECKING:
-    from ttfamily.core.hf_config import HfConfig
-    from ttfamily.core.spec import ModelSpec
+    from ttfamily.core.config.hf_config import HfConfig
+    from ttfamily.core.config.spec import ModelSpec
 
 WeightTable: TypeAlias = "Mapping[str, WeightRule] | Iterable[tuple[str, WeightRule]]"
 BLOCK_SLOTS = ("layer.attention_norm", "layer.attention", "layer.mlp_norm", "layer.mlp")
@@ -42,14 +42,14 @@ class Family:
 
     :param name: short and lower case, for ``family=`` and for messages.
     :param architectures: the class names it stands for, as in config.json's ``architectures``.
-    :param spec: makes a :class:`~ttfamily.core.spec.ModelSpec` from the config; it must take
+    :param spec: makes a :class:`~ttfamily.core.config.spec.ModelSpec` from the config; it must take
         every key that matters to the graph, the rest is refused after it returns.
     :param weights: slot -> rule, as a mapping or as (slot, rule) pairs; this table is also the sharding
         plan. Where it depends on the config, a function of the spec that returns it.
     :param blocks: block classes of the family's own, slot of the decoder layer -> ``"module:Class"``. A
         path and not the class, so that listing the families imports no ttnn. The class is built and
-        called as the core's block of that slot is: ``ttfamily.core.norm.Norm``,
-        ``ttfamily.core.attention.Attention`` or ``ttfamily.core.mlp.GatedMlp``.
+        called as the core's block of that slot is: ``ttfamily.core.blocks.norm.Norm``,
+        ``ttfamily.core.blocks.attention.Attention`` or ``ttfamily.core.blocks.mlp.GatedMlp``.
     :param ignored: fnmatch patterns of checkpoint tensors that carry no weight.
     :raises PluginError: naming the field that cannot be.
     """

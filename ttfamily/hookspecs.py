@@ -24,7 +24,7 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ttfamily.core.boards import Board
+    from ttfamily.core.mesh.boards import Board
     from ttfamily.family import Family
 
 PROJECT = "ttfamily"
@@ -54,5 +54,5 @@ def ttfamily_boards() -> Iterable[Board]:  # type: ignore[empty-body]
 
     Called once, with :func:`ttfamily_families`, and as quick: build values only.
 
-    :returns: one :class:`~ttfamily.core.boards.Board` for each; no name that another board has.
+    :returns: one :class:`~ttfamily.core.mesh.boards.Board` for each; no name that another board has.
     """

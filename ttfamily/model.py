@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 import ttnn
 
-from ttfamily.core.kv_cache import SKIP, SPARE, PageTable
-from ttfamily.core.lm_head import LmHead
-from ttfamily.core.placement import BY_REPLICA, integers, read
-from ttfamily.core.sampling import Sampling
-from ttfamily.core.steps import PrefillChunk
-from ttfamily.core.tiles import TILE
+from ttfamily.core.blocks.kv_cache import SKIP, SPARE, PageTable
+from ttfamily.core.blocks.lm_head import LmHead
+from ttfamily.core.blocks.steps import PrefillChunk
+from ttfamily.core.mesh.placement import BY_REPLICA, integers, read
+from ttfamily.core.mesh.tiles import TILE
+from ttfamily.engine import checks, generator
+from ttfamily.engine.graph import DecodeGraph
+from ttfamily.engine.sampling import Sampling
 from ttfamily.errors import RequestError
-from ttfamily.generation import checks, generator
-from ttfamily.generation.graph import DecodeGraph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from typing_extensions import Self
 
-    from ttfamily.core.mesh import Mesh
-    from ttfamily.core.plan import Plan
-    from ttfamily.core.spec import ModelSpec
-    from ttfamily.core.transformer import Transformer
+    from ttfamily.core.blocks.transformer import Transformer
+    from ttfamily.core.config.spec import ModelSpec
+    from ttfamily.core.layout.plan import Plan
+    from ttfamily.core.mesh.mesh import Mesh
 
 DEFAULT_NEW_TOKENS = 128
 

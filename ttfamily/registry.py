@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from ttfamily.errors import FamilyConflict, FamilyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ttfamily.core.boards import Board
+    from ttfamily.core.mesh.boards import Board
     from ttfamily.family import Family
 
 
@@ -174,14 +173,3 @@ def _only(who: str, claims: Sequence[ProvidedFamily]) -> ProvidedFamily:
 def normalised(package: str) -> str:
     """Return a package's name as the package index compares it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", package).lower()
-
-
-@functools.cache
-def families() -> FamilyRegistry:
-    """Return the installed families; the plugins are imported at the first call of a process.
-
-    Opens no device and, as long as plugins keep to their contract, imports neither torch nor ttnn.
-    """
-    from ttfamily.discovery import discover
-
-    return discover()

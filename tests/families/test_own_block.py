@@ -10,8 +10,8 @@ import ttnn
 from transformers import ArceeConfig
 
 from ttfamily import ConfigError, HfConfig, PluginError, column
-from ttfamily.core.blocks import Blocks
-from ttfamily.core.mlp import PlainMlp
+from ttfamily.core.blocks.mlp import PlainMlp
+from ttfamily.core.blocks.slots import Blocks
 from ttfamily.plugins import llama
 from ttfamily.testing import Conformance
 

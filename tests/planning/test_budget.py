@@ -9,8 +9,8 @@ import torch
 from transformers import FalconConfig
 
 import ttfamily
-from ttfamily.core import budget
-from ttfamily.core import plan as plans
+from ttfamily.core.layout import budget
+from ttfamily.core.layout import plan as plans
 from ttfamily.errors import PlanError, SimulatorError
 from ttfamily.planning.inventory import CACHE, held_tensors
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 import ttnn
 
-from ttfamily.core.flash_programs import attention_buffers
-from ttfamily.core.mesh import open_mesh
-from ttfamily.core.placement import put
-from ttfamily.core.precision import WeightPrecision, ttnn_dtype
-from ttfamily.core.programs import Programs
+from ttfamily.core.config.precision import WeightPrecision, ttnn_dtype
+from ttfamily.core.layout.flash_programs import attention_buffers
+from ttfamily.core.layout.programs import Programs
+from ttfamily.core.mesh.mesh import open_mesh
+from ttfamily.core.mesh.placement import put
 from ttfamily.planning.stream import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ttfamily.core.mesh import Mesh
+    from ttfamily.core.mesh.mesh import Mesh
 
 TILE_BYTES = 2048  # bf16
 CLASH = re.compile(r"L1 buffer allocated at (\d+) and static \w+ buffer region ends at (\d+)")

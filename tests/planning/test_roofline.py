@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.boards import Axis
+from ttfamily.core.mesh.boards import Axis
 from ttfamily.planning.hardware import WORMHOLE
+from ttfamily.planning.ops import Op, TensorFacts
 from ttfamily.planning.roofline import decode_time, hops, link_bytes, op_time, prefill_time
-from ttfamily.planning.stream import Op, Stream, TensorFacts
+from ttfamily.planning.stream import Stream
 from ttfamily.planning.traffic import Roles, Step
 
 ALONE = (Axis(devices=1), Axis(devices=1))

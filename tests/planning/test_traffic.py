@@ -10,17 +10,18 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.mesh import open_mesh
-from ttfamily.core.placement import put
-from ttfamily.core.programs import Programs
+from ttfamily.core.layout.programs import Programs
+from ttfamily.core.mesh.mesh import open_mesh
+from ttfamily.core.mesh.placement import put
 from ttfamily.planning.inventory import Held
-from ttfamily.planning.stream import Op, TensorFacts, facts, record
+from ttfamily.planning.ops import Op, TensorFacts, facts
+from ttfamily.planning.stream import record
 from ttfamily.planning.traffic import Roles, Step, op_traffic, token_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ttfamily.core.mesh import Mesh
+    from ttfamily.core.mesh.mesh import Mesh
 
 TILE_BYTES = {ttnn.bfloat16: 2048, ttnn.bfloat8_b: 1088, ttnn.bfloat4_b: 576}
 

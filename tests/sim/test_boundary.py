@@ -10,15 +10,15 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.mesh import TRACE_REGION_BYTES, open_mesh
-from ttfamily.core.placement import Sharding, host_copy, integers, put, read, write
+from ttfamily.core.mesh.mesh import TRACE_REGION_BYTES, open_mesh
+from ttfamily.core.mesh.placement import Sharding, host_copy, integers, put, read, write
 from ttfamily.errors import SimulatorError
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ttfamily.core.mesh import Mesh
+    from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.testing.operands import Bench
 
 FLOATS = [ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b, ttnn.bfloat4_b]

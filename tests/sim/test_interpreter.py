@@ -9,9 +9,9 @@ import torch
 import ttnn
 from ttnn.decorators import FastOperation
 
-from ttfamily.core.mesh import open_mesh
-from ttfamily.core.placement import put
-from ttfamily.core.programs import Programs
+from ttfamily.core.layout.programs import Programs
+from ttfamily.core.mesh.mesh import open_mesh
+from ttfamily.core.mesh.placement import put
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.interpreter import TRACE_FUNCTIONS
 from ttfamily.sim.tensor import SimTensor

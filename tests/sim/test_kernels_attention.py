@@ -11,8 +11,8 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.flash_programs import decode_flash, prefill_flash
-from ttfamily.core.programs import Programs
+from ttfamily.core.layout.flash_programs import decode_flash, prefill_flash
+from ttfamily.core.layout.programs import Programs
 from ttfamily.errors import SimulatorError
 from ttfamily.testing.strategies import SEEDS
 

@@ -10,7 +10,7 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.programs import Programs
+from ttfamily.core.layout.programs import Programs
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:

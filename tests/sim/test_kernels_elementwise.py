@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from ttfamily.core.mlp import ACTIVATIONS
-from ttfamily.core.programs import Programs
+from ttfamily.core.blocks.mlp import ACTIVATIONS
+from ttfamily.core.layout.programs import Programs
 from ttfamily.errors import SimulatorError
 from ttfamily.testing.strategies import SEEDS
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from ttfamily.core.flash import HEIGHT_SHARDED
-from ttfamily.core.programs import Programs
-from ttfamily.core.rope import interleave, pair_swap
+from ttfamily.core.blocks.flash import HEIGHT_SHARDED
+from ttfamily.core.blocks.rope import interleave, pair_swap
+from ttfamily.core.layout.programs import Programs
 from ttfamily.testing.operands import assert_rounded
 from ttfamily.testing.strategies import SEEDS
 

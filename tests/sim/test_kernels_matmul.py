@@ -12,9 +12,9 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.mlp import ACTIVATIONS
-from ttfamily.core.precision import WeightPrecision, ttnn_dtype
-from ttfamily.core.programs import Programs
+from ttfamily.core.blocks.mlp import ACTIVATIONS
+from ttfamily.core.config.precision import WeightPrecision, ttnn_dtype
+from ttfamily.core.layout.programs import Programs
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.programs import Programs
+from ttfamily.core.layout.programs import Programs
 from ttfamily.testing.operands import assert_rounded
 from ttfamily.testing.pcc import assert_pcc
 from ttfamily.testing.strategies import SEEDS

@@ -15,14 +15,14 @@ import pytest
 import torch
 import ttnn
 
-from ttfamily.core.mesh import open_mesh
-from ttfamily.core.placement import Sharding, put, read
+from ttfamily.core.mesh.mesh import open_mesh
+from ttfamily.core.mesh.placement import Sharding, put, read
 from ttfamily.errors import MeshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ttfamily.core.mesh import Mesh
+    from ttfamily.core.mesh.mesh import Mesh
 
 
 @contextlib.contextmanager
@@ -72,7 +72,7 @@ def test_a_second_mesh_in_one_process_is_refused_and_harms_nothing(kind: str) ->
 def test_a_cluster_that_cannot_be_made_says_so_every_time(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     tried = """
-from ttfamily.core.mesh import open_mesh
+from ttfamily.core.mesh.mesh import open_mesh
 from ttfamily.errors import SimulatorError
 for _ in range(2):
     try:
@@ -106,8 +106,8 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 import torch, ttnn
-from ttfamily.core.mesh import open_mesh
-from ttfamily.core.placement import put, read
+from ttfamily.core.mesh.mesh import open_mesh
+from ttfamily.core.mesh.placement import put, read
 
 name, meeting = sys.argv[1], Path(sys.argv[2])
 mesh = open_mesh(name, "simulated")

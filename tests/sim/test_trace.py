@@ -9,14 +9,14 @@ import pytest
 import torch
 import ttnn
 
-from ttfamily.core.placement import host_copy, integers, write
-from ttfamily.core.programs import Programs
+from ttfamily.core.layout.programs import Programs
+from ttfamily.core.mesh.placement import host_copy, integers, write
 from ttfamily.errors import SimulatorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ttfamily.core.mesh import Mesh
+    from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.testing.operands import Bench
 
 
@@ -47,7 +47,7 @@ def rows(value: float) -> torch.Tensor:
 
 
 def fresh(bench: Bench, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
-    """Write tiles into a device tensor, as :func:`ttfamily.core.placement.write` writes integers."""
+    """Write tiles into a device tensor, as :func:`ttfamily.core.mesh.placement.write` writes integers."""
     host = ttnn.from_torch(
         values, dtype=tensor.dtype, layout=ttnn.TILE_LAYOUT, mesh_mapper=ttnn.ReplicateTensorToMesh(bench.mesh.device)
     )

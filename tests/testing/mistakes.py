@@ -11,7 +11,7 @@ from attrs import evolve
 from hypothesis import strategies as st
 
 from tests.families.test_falcon import FalconConformance
-from ttfamily.core.norm import Norm
+from ttfamily.core.blocks.norm import Norm
 from ttfamily.plugins import falcon, llama, mistral
 from ttfamily.testing import Conformance
 

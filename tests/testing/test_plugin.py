@@ -34,7 +34,7 @@ def pytest_run(folder: Path, source: str, *options: str) -> str:
 def test_each_mesh_asked_for_is_open_once_and_after_tests_that_open_their_own(tmp_path: Path) -> None:
     out = pytest_run(
         tmp_path,
-        "from ttfamily.core.mesh import open_mesh\n"
+        "from ttfamily.core.mesh.mesh import open_mesh\n"
         "def test_first(tt_mesh): print('shape', tt_mesh.shape, tt_mesh.kind)\n"
         "def test_second(tt_mesh): print('again', tt_mesh.name)\n"
         "def test_own(tt_mesh_names, tt_device):\n"

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import attrs
 from rich.console import Console
 
-from ttfamily.core.hf_config import HfConfig
+from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.errors import RequestError
-from ttfamily.loading import checkpoint_folder, choose_family
+from ttfamily.hub import checkpoint_folder
+from ttfamily.loading import choose_family
 from ttfamily.planning.html import page
 from ttfamily.planning.planner import plan_model
 from ttfamily.planning.text import show

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ttfamily.core.precision import TILE_BYTES
-from ttfamily.core.programs import decode_buffers, prefill_buffers
-from ttfamily.core.tiles import tiles
+from ttfamily.core.config.precision import TILE_BYTES
+from ttfamily.core.layout.programs import decode_buffers, prefill_buffers
+from ttfamily.core.mesh.tiles import tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ttfamily.core.mesh import Mesh
-    from ttfamily.planning.stream import Op
+    from ttfamily.core.mesh.mesh import Mesh
+    from ttfamily.planning.ops import Op
 
 FORMATS = {"BFLOAT16": "bf16", "BFLOAT8_B": "bfp8", "BFLOAT4_B": "bfp4", "FLOAT32": "fp32"}
 
@@ -25,7 +25,7 @@ class CoreUse:
 
     :param op: its name.
     :param tensors: from the lowest tensor that is alive to L1's end, the holes between them included.
-    :param buffers: of its program; None where neither ttnn's graph nor :mod:`ttfamily.core.programs` says.
+    :param buffers: of its program; None where neither ttnn's graph nor :mod:`ttfamily.core.layout.programs` says.
     """
 
     op: str

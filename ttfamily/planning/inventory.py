@@ -8,11 +8,11 @@ import attrs
 import torch
 import ttnn
 
-from ttfamily.core.kv_cache import LayerCache
-from ttfamily.core.mesh import Mesh
-from ttfamily.core.plan import Plan
-from ttfamily.core.spec import ModelSpec
-from ttfamily.planning.stream import TensorFacts, facts
+from ttfamily.core.blocks.kv_cache import LayerCache
+from ttfamily.core.config.spec import ModelSpec
+from ttfamily.core.layout.plan import Plan
+from ttfamily.core.mesh.mesh import Mesh
+from ttfamily.planning.ops import TensorFacts, facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,26 +9,26 @@ import attrs
 import torch
 import ttnn
 
-from ttfamily.core.blocks import Blocks
-from ttfamily.core.checkpoint import Checkpoint
-from ttfamily.core.kv_cache import PageTable
-from ttfamily.core.mesh import open_mesh
-from ttfamily.core.placement import integers
-from ttfamily.core.plan import Plan
-from ttfamily.core.steps import PrefillChunk
-from ttfamily.core.transformer import Transformer
-from ttfamily.core.weights import Cut, Weight, Weights
-from ttfamily.generation.graph import DecodeGraph
-from ttfamily.loading import quiet_ttnn
+from ttfamily.core.blocks.kv_cache import PageTable
+from ttfamily.core.blocks.slots import Blocks
+from ttfamily.core.blocks.steps import PrefillChunk
+from ttfamily.core.blocks.transformer import Transformer
+from ttfamily.core.layout.plan import Plan
+from ttfamily.core.mesh.mesh import open_mesh
+from ttfamily.core.mesh.placement import integers
+from ttfamily.core.weights.checkpoint import Checkpoint
+from ttfamily.core.weights.rules import Cut, Weight, Weights
+from ttfamily.engine.graph import DecodeGraph
 from ttfamily.planning.stream import Stream, record
+from ttfamily.progress import quiet_ttnn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ttfamily.core.hf_config import HfConfig
-    from ttfamily.core.mesh import Mesh
-    from ttfamily.core.precision import PrecisionPolicy
-    from ttfamily.core.spec import ModelSpec
+    from ttfamily.core.config.hf_config import HfConfig
+    from ttfamily.core.config.precision_policy import PrecisionPolicy
+    from ttfamily.core.config.spec import ModelSpec
+    from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.family import Family
 
 

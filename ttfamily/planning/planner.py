@@ -6,34 +6,26 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ttfamily.core.mesh import TRACE_REGION_BYTES
-from ttfamily.core.plan import Plan
-from ttfamily.core.precision import TILE_BYTES, policy
+from ttfamily.core.config.precision import TILE_BYTES
+from ttfamily.core.config.precision_policy import policy
+from ttfamily.core.layout.plan import Plan
+from ttfamily.core.mesh.mesh import TRACE_REGION_BYTES
 from ttfamily.errors import PlanError
+from ttfamily.planning.floor import decode_floor, format_of, padded_floor, parts_of, share_bytes
 from ttfamily.planning.hardware import chip_of
 from ttfamily.planning.inventory import CACHE, held_tensors
 from ttfamily.planning.layout import laid_out
 from ttfamily.planning.published import PROMPT, published
 from ttfamily.planning.report import Collective, Comparison, Context, Reads, Report, SlotCut, Speed
 from ttfamily.planning.roofline import decode_time, link_bytes, prefill_time
-from ttfamily.planning.traffic import (
-    BF16_BYTES,
-    Roles,
-    Step,
-    decode_floor,
-    format_of,
-    padded_floor,
-    parts_of,
-    share_bytes,
-    stream_traffic,
-)
+from ttfamily.planning.traffic import BF16_BYTES, Roles, Step, stream_traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from ttfamily.core.hf_config import HfConfig
-    from ttfamily.core.precision import PrecisionPolicy
+    from ttfamily.core.config.hf_config import HfConfig
+    from ttfamily.core.config.precision_policy import PrecisionPolicy
     from ttfamily.family import Family
     from ttfamily.planning.hardware import Chip
     from ttfamily.planning.inventory import Held

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from ttfamily.core.spec import ModelSpec
+    from ttfamily.core.config.spec import ModelSpec
 
 PROMPT = 128
 # hidden, layers, heads, key/value heads, vocabulary

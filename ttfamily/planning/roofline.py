@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from ttfamily.core.precision import TILE_BYTES
-from ttfamily.core.tiles import TILE
+from ttfamily.core.config.precision import TILE_BYTES
+from ttfamily.core.mesh.tiles import TILE
 from ttfamily.planning.core_memory import FORMATS
 from ttfamily.planning.traffic import op_traffic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ttfamily.core.boards import Axis
+    from ttfamily.core.mesh.boards import Axis
     from ttfamily.planning.hardware import Chip
-    from ttfamily.planning.stream import Op, Stream
+    from ttfamily.planning.ops import Op
+    from ttfamily.planning.stream import Stream
     from ttfamily.planning.traffic import Roles, Step
 
 Bound = Literal["dram", "compute", "links", "dispatch", "host"]

@@ -7,30 +7,19 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from ttfamily.core.precision import TILE_BYTES
-from ttfamily.core.tiles import TILE
+from ttfamily.core.mesh.tiles import TILE
 from ttfamily.planning.inventory import CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ttfamily.core.plan import Plan
     from ttfamily.planning.inventory import Held
-    from ttfamily.planning.layout import CountedWeights, Taken
-    from ttfamily.planning.stream import Op, Stream, TensorFacts
+    from ttfamily.planning.ops import Op, TensorFacts
+    from ttfamily.planning.stream import Stream
 
 TILE_ELEMENTS = TILE * TILE
 BF16_BYTES = 2
 Role = Literal["weights", "cache", "activations"]
-# Which group of a precision policy a slot belongs to; what is not here (norms, biases) is bf16.
-GROUPS = {
-    "layer.attention.qkv": "qkv",
-    "layer.attention.out": "out",
-    "layer.mlp.gate_up": "gate_up",
-    "layer.mlp.up": "gate_up",
-    "layer.mlp.down": "down",
-    "lm_head": "lm_head",
-}
 
 
 @attrs.frozen(kw_only=True)
@@ -127,7 +116,7 @@ def _matmul(op: Op, _step: Step) -> dict[str, int]:
     return {label: folds * tensor.bytes for label, tensor in op.inputs.items() if label != "0"}
 
 
-def _embedding(op: Op, _step: Step) -> dict[str, int]:
+def rows_looked_up(op: Op, _step: Step) -> dict[str, int]:
     """Only the rows that are looked up."""
     return {"1": math.prod(op.inputs["0"].shape) * op.inputs["1"].shape[-1] * BF16_BYTES}
 
@@ -181,7 +170,7 @@ def _prefill_reads(op: Op, *, keys: int, head: float) -> dict[str, int]:
 RULES: dict[str, Callable[[Op, Step], dict[str, int]]] = {
     "linear": _matmul,
     "matmul": _matmul,
-    "embedding": _embedding,
+    "embedding": rows_looked_up,
     "slice": _slice,
     "paged_update_cache": _update_cache,
     "paged_fill_cache": _fill_cache,
@@ -196,74 +185,3 @@ def token_tiles(cache: TensorFacts) -> int:
     _, heads, rows, width = cache.shape
     tile = cache.bytes * TILE_ELEMENTS // math.prod(cache.shape)
     return heads * -(-width // TILE) * -(-rows // TILE) * tile
-
-
-# ---- the floor
-
-
-def weight_floor(plan: Plan, weights: CountedWeights) -> int:
-    """Bytes that a device must read in a decode step for its share of the weights: each once, unpadded.
-
-    Of the embedding, only rows that are looked up, which :func:`decode_floor` adds.
-    """
-    return round(sum(share_bytes(plan, taken) for taken in weights.taken if taken.slot != "embedding"))
-
-
-def share_bytes(plan: Plan, taken: Taken) -> float:
-    """Bytes of what a device gets of a slot's weights, unpadded."""
-    size = element_bytes(plan, taken.slot, taken.layer)
-    return (taken.elements * size + taken.biases * BF16_BYTES) / parts_of(plan, taken)
-
-
-def parts_of(plan: Plan, taken: Taken) -> int:
-    """How many parts a slot's weights are cut into over the devices of a replica."""
-    if taken.cut != "replicated":
-        return plan.mesh.tensor_parallel * plan.mesh.hidden_parallel
-    if taken.slot == "embedding":
-        return plan.spec.hidden_size // plan.embedding_width
-    if taken.slot in ("norm", "layer.attention_norm", "layer.mlp_norm"):
-        return plan.spec.hidden_size // plan.stream_width("decode")
-    return 1
-
-
-def element_bytes(plan: Plan, slot: str, layer: int | None) -> float:
-    """Bytes of one element of a slot in the format that the precision policy gives it."""
-    return TILE_BYTES[format_of(plan, slot, layer)] / TILE_ELEMENTS
-
-
-def format_of(plan: Plan, slot: str, layer: int | None) -> str:
-    """The format that the precision policy gives a slot of a layer; None for what no layer has."""
-    group = GROUPS.get(slot)
-    if group is None:
-        return "bf16"
-    policy = plan.precision if layer is None else plan.precision.of(layer)
-    return str(getattr(policy, group).format)
-
-
-def decode_floor(plan: Plan, weights: CountedWeights, stream: Stream, step: Step) -> int:
-    """The least bytes that a device reads in a decode step: each weight once, each live block of the cache once."""
-    rows = step.users * plan.spec.hidden_size // plan.mesh.hidden_parallel * BF16_BYTES
-    return weight_floor(plan, weights) + rows + live_cache(stream, step)
-
-
-def padded_floor(stream: Stream, roles: Roles, step: Step) -> int:
-    """As :func:`decode_floor`, of weights as they lie in DRAM: with copies, and what pads banks, heads and sizes."""
-    once: dict[int | None, int] = {}
-    for op in stream.ops:
-        looked_up = _embedding(op, step) if op.short_name == "embedding" else {}
-        for label, tensor in op.inputs.items():
-            if tensor.in_dram and roles.of(tensor) == "weights":
-                once[tensor.buffer] = looked_up.get(label, tensor.bytes)
-    return sum(once.values()) + live_cache(stream, step)
-
-
-def live_cache(stream: Stream, step: Step) -> int:
-    """Bytes of the blocks of the cache that a decode step must see."""
-    live: dict[int | None, int] = {}
-    for op in stream.ops:
-        if op.short_name == "paged_scaled_dot_product_attention_decode":
-            window = op.settings.get("sliding_window_size")
-            first = 0 if window is None else max(step.position + 1 - window, 0) // TILE
-            blocks = step.users * (-(-(step.position + 1) // TILE) - first)
-            live |= {op.inputs[label].buffer: blocks * token_tiles(op.inputs[label]) for label in ("1", "2")}
-    return sum(live.values())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ttfamily.core.boards import Arch
+    from ttfamily.arch import Arch
 
 ROWS, COLUMNS = 4, 8
 

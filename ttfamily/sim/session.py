@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import attrs
 import ttnn
 
-from ttfamily.core.mesh import TRACE_REGION_BYTES
 from ttfamily.errors import MeshError
 from ttfamily.paths import cache_folder
 from ttfamily.sim.cluster import LARGEST
@@ -22,7 +21,7 @@ from ttfamily.sim.toolchain import mock_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ttfamily.core.boards import Arch
+    from ttfamily.arch import Arch
     from ttfamily.sim.interpreter import Observer
 
 
@@ -56,12 +55,13 @@ class Session:
             ttnn.close_mesh_device(self.device)
 
 
-def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool) -> Session:
-    """Open a mesh of the mock cluster and put the interpreter in ttnn's way.
+def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool, trace_region: int) -> Session:
+    """Open a mesh of the mock cluster, and let its interpreter see every op.
 
     :param arch: of the chips.
     :param shape: (rows, columns), a corner of the cluster.
     :param computes: False for a dry mesh.
+    :param trace_region: bytes of DRAM on each chip that are kept for traces.
     :raises MeshError: if the cluster has no such corner, or this process has a simulated mesh open, or has had one of
         another architecture.
     """
@@ -93,7 +93,7 @@ def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool) -> Sessi
         )
     one_chip = shape == (1, 1)
     ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED if one_chip else ttnn.FabricConfig.FABRIC_1D)
-    device = ttnn.open_mesh_device(ttnn.MeshShape(*shape), trace_region_size=TRACE_REGION_BYTES)
+    device = ttnn.open_mesh_device(ttnn.MeshShape(*shape), trace_region_size=trace_region)
     interpreter = Interpreter(device, computes=computes)
     interpreter.install()
     session = _process.session = Session(device, interpreter)

@@ -24,7 +24,7 @@ from ttfamily.errors import SimulatorError
 from ttfamily.sim.cluster import CLUSTERS
 
 if TYPE_CHECKING:
-    from ttfamily.core.boards import Arch
+    from ttfamily.arch import Arch
 
 # A generation of compiled kernels is given up when it holds this many (about 75 KB each, two or three to a program):
 # tests that draw random shapes would let it grow for ever.

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import FalconConfig, LlamaConfig, MistralConfig
 
-from ttfamily.core.hf_config import HfConfig
-from ttfamily.core.precision import policy
+from ttfamily.core.config.hf_config import HfConfig
+from ttfamily.core.config.precision_policy import policy
 from ttfamily.loading import choose_family
 from ttfamily.planning.inventory import held_tensors
 from ttfamily.planning.layout import laid_out

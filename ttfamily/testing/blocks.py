@@ -9,28 +9,28 @@ import torch
 import ttnn
 from torch.nn import functional
 
-from ttfamily.core.blocks import Blocks
-from ttfamily.core.checkpoint import Checkpoint
-from ttfamily.core.decoder import LAYERS
-from ttfamily.core.embedding import Embedding
-from ttfamily.core.hf_config import HfConfig
-from ttfamily.core.kv_cache import SKIP, SPARE
-from ttfamily.core.lm_head import LmHead
-from ttfamily.core.placement import Sharding, integers, put, read
-from ttfamily.core.plan import BLOCK_SIZE, Plan
-from ttfamily.core.precision import policy
-from ttfamily.core.steps import DecodeStep, PrefillChunk
-from ttfamily.core.transformer import Transformer
-from ttfamily.core.weights import Weights
-from ttfamily.registry import families
+from ttfamily.core.blocks.decoder import LAYERS
+from ttfamily.core.blocks.embedding import Embedding
+from ttfamily.core.blocks.kv_cache import SKIP, SPARE
+from ttfamily.core.blocks.lm_head import LmHead
+from ttfamily.core.blocks.slots import Blocks
+from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
+from ttfamily.core.blocks.transformer import Transformer
+from ttfamily.core.config.hf_config import HfConfig
+from ttfamily.core.config.precision_policy import policy
+from ttfamily.core.layout.plan import BLOCK_SIZE, Plan
+from ttfamily.core.mesh.placement import Sharding, integers, put, read
+from ttfamily.core.weights.checkpoint import Checkpoint
+from ttfamily.core.weights.rules import Weights
+from ttfamily.discovery import families
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ttfamily.core.mesh import Mesh
-    from ttfamily.core.rope import Rope
-    from ttfamily.core.schemes import Phase, Scheme
-    from ttfamily.core.spec import ModelSpec
+    from ttfamily.core.blocks.rope import Rope
+    from ttfamily.core.config.spec import ModelSpec
+    from ttfamily.core.layout.schemes import Phase, Scheme
+    from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.family import Family
 
 # B rows of a decode step, S tokens (padded), n tokens, D hidden_size, P pages a user

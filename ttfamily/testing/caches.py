@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 import ttnn
 
-from ttfamily.core.placement import Sharding, host_copy, read
-from ttfamily.core.plan import BLOCK_SIZE
+from ttfamily.core.layout.plan import BLOCK_SIZE
+from ttfamily.core.mesh.placement import Sharding, host_copy, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ttfamily.core.kv_cache import LayerCache
-    from ttfamily.core.plan import Plan
+    from ttfamily.core.blocks.kv_cache import LayerCache
+    from ttfamily.core.layout.plan import Plan
     from ttfamily.model import Model
 
 # E head_dim (padded)

@@ -9,13 +9,13 @@ import attrs
 import torch
 import ttnn
 
-from ttfamily.core.placement import Sharding, put
+from ttfamily.core.mesh.placement import Sharding, put
 from ttfamily.sim import session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ttfamily.core.mesh import Mesh
+    from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.sim.interpreter import Interpreter
 
 BF16_STEP = 2.0**-8  # half the distance of neighbours, relative to the smaller one: the error of one rounding

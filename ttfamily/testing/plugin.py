@@ -15,7 +15,7 @@ from ttfamily.testing.tally import RUN
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from ttfamily.core.mesh import Mesh
+    from ttfamily.core.mesh.mesh import Mesh
 
 DEFAULT_MESHES = "n150,n300"
 PROFILE_EXAMPLES = {"quick": 10, "thorough": 200}
@@ -141,7 +141,7 @@ def tt_mesh(request: pytest.FixtureRequest, tt_device: str) -> Iterator[Mesh]:
 
     pytest groups tests by its name, so a process has one open at a time.
     """
-    from ttfamily.core.mesh import open_mesh
+    from ttfamily.core.mesh.mesh import open_mesh
 
     opened = open_mesh(request.param, tt_device)
     yield opened

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ttfamily.core.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, head_dim_of
-from ttfamily.core.weights import column, replicated, row
+from ttfamily.core.config.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, head_dim_of
+from ttfamily.core.weights.rules import column, replicated, row
 from ttfamily.errors import ConfigError
 from ttfamily.family import Family
 from ttfamily.hookspecs import hookimpl
@@ -17,9 +17,9 @@ from ttfamily.hookspecs import hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ttfamily.core.hf_config import HfConfig
-    from ttfamily.core.spec import Residual
-    from ttfamily.core.weights import WeightRule
+    from ttfamily.core.config.hf_config import HfConfig
+    from ttfamily.core.config.spec import Residual
+    from ttfamily.core.weights.rules import WeightRule
 
 TTFAMILY_CONTRACT = 1
 LAYER = "transformer.h.{layer}."

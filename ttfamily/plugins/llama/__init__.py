@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ttfamily.core.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, head_dim_of
-from ttfamily.core.weights import column, replicated, row
+from ttfamily.core.config.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, head_dim_of
+from ttfamily.core.weights.rules import column, replicated, row
 from ttfamily.errors import ConfigError
 from ttfamily.family import Family
 from ttfamily.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from ttfamily.core.hf_config import HfConfig
+    from ttfamily.core.config.hf_config import HfConfig
 
 TTFAMILY_CONTRACT = 1
 

@@ -10,8 +10,8 @@ from ttfamily.hookspecs import hookimpl
 from ttfamily.plugins import llama
 
 if TYPE_CHECKING:
-    from ttfamily.core.hf_config import HfConfig
-    from ttfamily.core.spec import ModelSpec
+    from ttfamily.core.config.hf_config import HfConfig
+    from ttfamily.core.config.spec import ModelSpec
     from ttfamily.family import Family
 
 TTFAMILY_CONTRACT = 1

@@ -9,8 +9,8 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.placement import integers
-from ttfamily.core.rope import Rope
+from ttfamily.core.blocks.rope import Rope
+from ttfamily.core.mesh.placement import integers
 from ttfamily.testing import strategies
 from ttfamily.testing.blocks import activations, put_decode, put_prefill, put_whole, read_logits, read_stream, read_sum
 from ttfamily.testing.caches import HostCache
@@ -21,9 +21,9 @@ from ttfamily.testing.reference import Sequence
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ttfamily.core.mesh import Mesh
-    from ttfamily.core.plan import Plan
-    from ttfamily.core.schemes import Phase
+    from ttfamily.core.layout.plan import Plan
+    from ttfamily.core.layout.schemes import Phase
+    from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.testing.conformance.subject import Trial
     from ttfamily.testing.strategies import Batch
 

@@ -12,11 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.blocks import Blocks
-from ttfamily.core.checkpoint import Checkpoint
-from ttfamily.core.hf_keys import INERT
-from ttfamily.core.transformer import Transformer
-from ttfamily.core.weights import EMBEDDING, Weights
+from ttfamily.core.blocks.slots import Blocks
+from ttfamily.core.blocks.transformer import Transformer
+from ttfamily.core.config.hf_keys import INERT
+from ttfamily.core.weights.checkpoint import Checkpoint
+from ttfamily.core.weights.rules import EMBEDDING, Weights
 from ttfamily.errors import ConfigError
 from ttfamily.testing import strategies
 from ttfamily.testing.blocks import plan_of
@@ -28,7 +28,7 @@ from ttfamily.testing.reference import Sequence
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from ttfamily.core.mesh import Mesh
+    from ttfamily.core.mesh.mesh import Mesh
 
 SMALL = 2**18
 PROMPT = 40

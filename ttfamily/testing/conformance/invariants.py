@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfamily import model as model_module
-from ttfamily.core.kv_cache import SPARE
-from ttfamily.core.lm_head import LmHead
-from ttfamily.core.placement import WHOLE, integers, read
-from ttfamily.core.plan import BLOCK_SIZE
+from ttfamily.core.blocks.kv_cache import SPARE
+from ttfamily.core.blocks.lm_head import LmHead
+from ttfamily.core.layout.plan import BLOCK_SIZE
+from ttfamily.core.mesh.placement import WHOLE, integers, read
 from ttfamily.testing.blocks import POISON
 from ttfamily.testing.caches import HostCache, cache_tensors, read_caches, write_cache
 from ttfamily.testing.configs import MODEL_LENGTHS
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     import ttnn
 
-    from ttfamily.core.mesh import Mesh
-    from ttfamily.core.placement import Sharding
+    from ttfamily.core.mesh.mesh import Mesh
+    from ttfamily.core.mesh.placement import Sharding
     from ttfamily.model import Model
 
 SLOTS, LONGEST, STEPS = 6, 192, 4

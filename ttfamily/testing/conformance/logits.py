@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.mesh import open_mesh
+from ttfamily.core.mesh.mesh import open_mesh
 from ttfamily.testing import strategies
 from ttfamily.testing.configs import MODEL_LENGTHS
 from ttfamily.testing.conformance.subject import Subject
@@ -20,7 +20,7 @@ from ttfamily.testing.reference import Sequence
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from ttfamily.core.mesh import Mesh
+    from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.model import Model
     from ttfamily.testing.strategies import Batch
 

@@ -12,7 +12,7 @@ import attrs
 import pytest
 from hypothesis import reject
 
-from ttfamily.core.hf_config import HfConfig
+from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.errors import LayoutError
 from ttfamily.testing.blocks import Bench
 from ttfamily.testing.configs import MOST_WEIGHTS, decoder_configs
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DataObject, SearchStrategy
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from ttfamily.core.mesh import Mesh
-    from ttfamily.core.spec import ModelSpec
+    from ttfamily.core.config.spec import ModelSpec
+    from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.family import Family
     from ttfamily.model import Model
 

@@ -1,0 +1,79 @@
+"""Program configs of flash attention, computed as those of :mod:`ttfamily.core.layout.programs`."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from typing import TYPE_CHECKING
+
+import ttnn
+
+from ttfamily.core.layout.programs import BF16, ROTATION_TILES
+from ttfamily.core.mesh.tiles import TILE, tiles
+
+if TYPE_CHECKING:
+    from ttfamily.core.layout.programs import Programs
+
+CHUNKS = (256, 128, 64, 32)  # tokens of keys, and of queries, that are taken at once
+MOST_CORES = 16  # for a head
+MASKS = 4  # tiles: of a window, and a page table
+
+
+def prefill_flash(programs: Programs, length: int, head_dim: int) -> ttnn.SDPAProgramConfig:
+    """The longest chunks that divide the length and fit in L1; those of one tile always do.
+
+    :param length: padded, tokens.
+    :param head_dim: padded, at most 256.
+    """
+    room = programs.prefill_room
+    chunk = max(n for n in CHUNKS if length % n == 0 and (n == TILE or attention_buffers(n, head_dim) <= room))
+    return _config(programs, chunk, chunk, MOST_CORES)
+
+
+def attention_buffers(chunk: int, head_dim: int) -> int:
+    """Bytes of a core's L1 that prefill's flash attention takes, as ttnn 0.81.1 allocates them: at the most."""
+    high, wide = tiles(chunk), tiles(head_dim)
+    heads = (8 * high + min(4, 2 * high)) * wide  # queries, keys and values, twice each, and outputs
+    scores = high * (high + 5) + 5
+    return (heads + scores + MASKS) * BF16
+
+
+def decode_flash(
+    programs: Programs, who: str, *, keys: int, heads: int, head_dim: int, users: int, beside: int
+) -> ttnn.SDPAProgramConfig:
+    """The longest steps over the keys, then the most cores for a head, that fit in L1.
+
+    :param keys: tokens that the page table reaches.
+    :param heads: query heads of one chip.
+    :param beside: tiles on a core of the activations that are alive beside queries and output.
+    :raises LayoutError: if none fits.
+    """
+    high, wide = tiles(heads), tiles(head_dim)
+    shards = 1 + -(-users // math.prod(programs.mesh.grid))
+    resident = (high * wide * shards + beside + ROTATION_TILES) * BF16
+
+    def needed(chunk: int, cores: int) -> int:
+        partial = cores * (high * wide + 2 * high)  # of every core that works on the head, with its maximum and sum
+        stepwise = tiles(chunk) * (4 * wide + 2 * high)  # keys and values, a step ahead; scores
+        buffers = partial + stepwise + 6 * high * wide + 9 * high + 3
+        return resident + buffers * BF16
+
+    for chunk, cores in product((n for n in CHUNKS if keys % n == 0), (MOST_CORES, 8, 4, 2, 1)):
+        if needed(chunk, cores) <= programs.room:
+            return _config(programs, TILE, chunk, cores)
+    raise programs.too_large(who, f"{heads} heads of {head_dim} in flash decode", needed(TILE, 1))
+
+
+def merge_fits(programs: Programs, width: int) -> bool:
+    """Whether one core can merge heads of ``width`` elements together: it keeps them in two buffers."""
+    return 2 * tiles(width) * BF16 <= programs.prefill_room
+
+
+def _config(programs: Programs, query_chunk: int, key_chunk: int, cores_per_head: int) -> ttnn.SDPAProgramConfig:
+    return ttnn.SDPAProgramConfig(
+        compute_with_storage_grid_size=programs.mesh.grid,
+        q_chunk_size=query_chunk,
+        k_chunk_size=key_chunk,
+        exp_approx_mode=False,  # its error would add up over a long sum
+        max_cores_per_head_batch=cores_per_head,
+    )

@@ -1,0 +1,187 @@
+"""Opening a mesh on hardware, simulated or dry, and what plans need to know of it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from ttfamily.core.mesh.boards import MeshSpec
+from ttfamily.errors import MeshError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    import ttnn
+
+    from ttfamily.arch import Arch
+    from ttfamily.core.mesh.boards import Board
+
+DeviceKind = Literal["hardware", "simulated", "dry"]
+
+DEVICE_CHOICES = ("auto", "hardware", "simulated", "dry")
+DRIVER = Path("/dev/tenstorrent")
+
+# Bytes of a core's L1, where ttnn 0.81.1's own out-of-memory messages say that it ends.
+L1_BYTES: dict[Arch, int] = {"wormhole_b0": 1464 << 10, "blackhole": 1536 << 10}
+TRACE_REGION_BYTES = 64 << 20
+
+log = logging.getLogger("ttfamily")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Mesh:
+    """An open mesh, and the facts about it that plans are made from.
+
+    :param spec: its shape, and what is cut along each of its axes.
+    :param kind: ``hardware``, ``simulated`` or ``dry``.
+    :param device: the ttnn mesh device.
+    :param grid: (x, y) of the cores that programs may use on every chip.
+    :param dram_banks: how many DRAM banks a chip reads at once.
+    :param l1: the addresses of a core's L1 that buffers may have; firmware and kernel arguments are below.
+    :param host_device: where host tensors live before they go to the mesh: ``cpu``, or ``meta`` on a
+        dry mesh, which needs shapes and no data.
+    """
+
+    spec: MeshSpec
+    kind: DeviceKind
+    device: ttnn.MeshDevice = attrs.field(repr=False)
+    grid: tuple[int, int]
+    dram_banks: int
+    l1: range
+    _closing: Callable[[], None] = attrs.field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """As the caller named it, ``n300``."""
+        return self.spec.name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of chips."""
+        return self.spec.shape
+
+    @property
+    def tensor_parallel(self) -> int:
+        """Parts that heads, intermediate size and vocabulary are cut into."""
+        return self.shape[self.spec.tensor_axis]
+
+    @property
+    def hidden_parallel(self) -> int:
+        """Parts that the hidden size is cut into by a mesh of two axes; else 1."""
+        axis = self.spec.hidden_axis
+        return 1 if axis is None else self.shape[axis]
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the model, each for users of its own."""
+        return self.spec.replicas
+
+    @property
+    def has_collectives(self) -> bool:
+        """Whether chips add up or gather anything."""
+        return self.tensor_parallel * self.hidden_parallel > 1
+
+    @property
+    def host_device(self) -> Literal["cpu", "meta"]:
+        """The torch device of tensors on their way to this mesh."""
+        return "meta" if self.kind == "dry" else "cpu"
+
+    def dram_bytes(self) -> tuple[int, int]:
+        """Return (allocated, total) bytes of DRAM on every chip, as ttnn's allocator has them."""
+        import ttnn
+
+        view = ttnn.get_memory_view(self.device, ttnn.BufferType.DRAM)
+        banks = view.num_banks
+        return view.total_bytes_allocated_per_bank * banks, view.total_bytes_per_bank * banks
+
+    def close(self) -> None:
+        """Close the mesh and give back what was opened with it."""
+        self._closing()
+
+
+def open_mesh(name: str, device: str = "auto", boards: Collection[Board] = ()) -> Mesh:
+    """Open a named mesh.
+
+    :param name: as :meth:`MeshSpec.parse` reads it.
+    :param device: ``hardware``, ``simulated``, ``dry``, or ``auto``: hardware if a driver is there,
+        else simulated.
+    :param boards: meshes that plugins add.
+    :raises MeshError: if the mesh or the device is unknown, or hardware is asked for and missing.
+    """
+    spec = MeshSpec.parse(name, boards)
+    if device not in DEVICE_CHOICES:
+        raise MeshError("device", got=repr(device), expected=f"one of {', '.join(DEVICE_CHOICES)}", fix="Choose one.")
+    kind = _resolve(device)
+    return _open_hardware(spec) if kind == "hardware" else _open_mock(spec, kind)
+
+
+def _resolve(device: str) -> DeviceKind:
+    present = DRIVER.exists()
+    if device == "hardware" and not present:
+        raise MeshError(
+            'device="hardware"',
+            got=f"a machine without {DRIVER}",
+            expected="a Tenstorrent card with its driver loaded",
+            fix='Run "ttfamily doctor", or use device="simulated".',
+        )
+    if device != "auto":
+        return device  # type: ignore[return-value]
+    if not present:
+        log.warning("No Tenstorrent hardware here: simulating the mesh on the CPU (real numbers, no real speed).")
+    return "hardware" if present else "simulated"
+
+
+def _open_hardware(spec: MeshSpec) -> Mesh:
+    import ttnn
+
+    shape = spec.shape
+    available = ttnn.get_num_devices()
+    if available < shape[0] * shape[1]:
+        raise MeshError(
+            f"mesh {spec.name!r}",
+            got=f"{available} devices on this machine",
+            expected=f"{shape[0] * shape[1]}",
+            fix='Choose a smaller mesh, or run "ttfamily doctor".',
+        )
+    if shape != (1, 1):
+        ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D)
+    cores = {"worker": ttnn.DispatchCoreType.WORKER, "ethernet": ttnn.DispatchCoreType.ETH}[spec.dispatch_cores]
+    device = ttnn.open_mesh_device(
+        ttnn.MeshShape(*shape),
+        trace_region_size=TRACE_REGION_BYTES,
+        dispatch_core_config=ttnn.DispatchCoreConfig(cores),
+    )
+
+    def close() -> None:
+        ttnn.close_mesh_device(device)
+        ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED)
+
+    return _describe(spec, "hardware", device, close)
+
+
+def _open_mock(spec: MeshSpec, kind: DeviceKind) -> Mesh:
+    from ttfamily.sim.session import open_session
+
+    session = open_session(spec.arch, spec.shape, computes=kind == "simulated", trace_region=TRACE_REGION_BYTES)
+    return _describe(spec, kind, session.device, session.close)
+
+
+def _describe(spec: MeshSpec, kind: DeviceKind, device: ttnn.MeshDevice, close: Callable[[], None]) -> Mesh:
+    import ttnn
+
+    grid, banks = device.compute_with_storage_grid_size(), device.dram_grid_size()
+    spec = attrs.evolve(spec, arch=device.arch().name.lower())  # a mesh named by its shape is of any chips
+    end = L1_BYTES[spec.arch]
+    free = ttnn.get_memory_view(device, ttnn.BufferType.L1).total_bytes_per_bank
+    return Mesh(
+        spec=spec,
+        kind=kind,
+        device=device,
+        grid=(grid.x, grid.y),
+        dram_banks=banks.x,
+        l1=range(end - free, end),
+        closing=close,
+    )
