@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.core.config.precision_policy import policy
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ttfamily.core.config.precision_policy import PrecisionPolicy
+    from ttfamily.core.config.spec import ModelSpec
     from ttfamily.core.layout.schemes import Scheme
     from ttfamily.model import Model
     from ttfamily.registry import FamilyRegistry
@@ -67,35 +68,47 @@ def load(
     # A family that is given needs no plugin to be found, so none is imported for it.
     installed = families() if registry is None and not isinstance(family, Family) else registry
     family = choose_family(config, family, installed)
-    spec = family.spec(config)
-    config.finish()
+    spec = read_spec(config, family)
     formats = policy(precision)
+    # What is small is read before what is large: its errors would come after minutes.
+    tokenizer, ends = load_tokenizer(folder), eos_token_ids(folder, config)
     quiet_ttnn()
     opened = mesh if isinstance(mesh, Mesh) else open_mesh(mesh, device, installed.boards if installed else ())
     keep_open = opened is mesh
     try:
-        from ttfamily.core.blocks.slots import Blocks
-        from ttfamily.core.blocks.transformer import Transformer
-        from ttfamily.core.layout.plan import Plan
+        from ttfamily.builder import Limits, build
         from ttfamily.model import Model
 
-        plan = Plan.of(spec, opened, formats, max_batch_size=max_batch_size, max_seq_len=max_seq_len, scheme=scheme)
-        with _open_checkpoint(folder, config, opened.host_device) as checkpoint, Progress(folder.name) as progress:
+        limits = Limits(max_batch_size=max_batch_size, max_seq_len=max_seq_len, scheme=scheme)
+        transformer = build(spec, family.blocks, opened, formats, limits)
+        with open_checkpoint(folder, config, opened) as checkpoint, Progress(folder.name) as progress:
             weights = Weights(checkpoint, family, spec)
-            transformer = Transformer(plan, weights, Blocks.of(spec, family.blocks), progress)
+            transformer.load(weights, progress)
             weights.finish()
         used, total = (size / 2**30 for size in opened.dram_bytes())
         log.info("%s on %s: %.2f of %.2f GiB of DRAM used on each chip", folder.name, opened.name, used, total)
-        return Model(
-            transformer,
-            tokenizer=load_tokenizer(folder),
-            eos_token_ids=eos_token_ids(folder, config),
-            keep_mesh_open=keep_open,
-        )
+        return Model(transformer, tokenizer=tokenizer, eos_token_ids=ends, keep_mesh_open=keep_open)
     except BaseException:
         if not keep_open:
             opened.close()
         raise
+
+
+def read_spec(config: HfConfig, family: Family) -> ModelSpec:
+    """Return what a family makes of a config.
+
+    :raises ConfigError: if something in the config cannot be, or nobody understood it.
+    """
+    spec = family.spec(config)
+    config.finish()
+    return spec
+
+
+def open_checkpoint(folder: Path, config: HfConfig, mesh: Mesh) -> Checkpoint:
+    """Open the weights; a dry mesh needs none: config.json says what shapes they would have."""
+    if mesh.host_device == "meta" and not list(folder.glob("*.safetensors")):
+        return Checkpoint.of_config(config.raw)
+    return Checkpoint.open(folder, mesh.host_device)
 
 
 def choose_family(config: HfConfig, family: str | Family | None, registry: FamilyRegistry | None) -> Family:
@@ -114,10 +127,3 @@ def choose_family(config: HfConfig, family: str | Family | None, registry: Famil
             fix="Pass another family, or add the architecture to this one if its graph is the same.",
         )
     return family
-
-
-def _open_checkpoint(folder: Path, config: HfConfig, host_device: Any) -> Checkpoint:
-    """Open the weights; a dry mesh needs none: config.json says what shapes they would have."""
-    if host_device == "meta" and not list(folder.glob("*.safetensors")):
-        return Checkpoint.of_config(config.raw)
-    return Checkpoint.open(folder, host_device)

@@ -11,7 +11,7 @@ from transformers import ArceeConfig
 
 from ttfamily import ConfigError, HfConfig, PluginError, column
 from ttfamily.core.blocks.mlp import PlainMlp
-from ttfamily.core.blocks.slots import Blocks
+from ttfamily.core.blocks.slots import LayerBlocks
 from ttfamily.plugins import llama
 from ttfamily.testing import Conformance
 
@@ -67,4 +67,4 @@ class TestArcee(Conformance):
 )
 def test_a_path_that_leads_to_no_block_is_named(path: str) -> None:
     with pytest.raises(PluginError, match=f"layer.mlp: got '{path}'"):
-        Blocks.of(spec(HfConfig.of(ArceeConfig())), {"layer.mlp": path})
+        LayerBlocks.of(spec(HfConfig.of(ArceeConfig())), {"layer.mlp": path})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 from transformers import FalconConfig
 
 import ttfamily
-from ttfamily.core.layout import budget
-from ttfamily.core.layout import plan as plans
+from ttfamily import builder
+from ttfamily.core.blocks.kv_cache import CACHE
+from ttfamily.core.blocks.rope import ROPE
+from ttfamily.core.layout.plan import PAGE_STEP
 from ttfamily.errors import PlanError, SimulatorError
-from ttfamily.planning.inventory import CACHE, held_tensors
+from ttfamily.planning.inventory import held_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,12 +42,12 @@ def test_the_budget_of_what_is_loaded_is_the_allocators(mesh: str, form: str, fo
     config = FORMS[form]
     made = folder("small", **config) if isinstance(config, dict) else folder(config)
     with ttfamily.load(made, mesh=mesh, device="dry", max_batch_size=4, max_seq_len=512) as model:
-        held = held_tensors(model.transformer, model.mesh.dram_banks)
-        context = budget.context_parts(model.plan)
-        by_group = {name: sum(h.tensor.held for h in held if h.group == name) for name in (CACHE, "rope")}
-        assert {name: context[name] for name in by_group} == by_group
-        weights = sum(each.tensor.held for each in held) - sum(by_group.values())
-        assert budget.weight_bytes(model.plan) == weights
+        by_slot: Counter[str] = Counter()
+        for each in held_tensors(model.transformer, model.mesh.dram_banks):
+            by_slot[each.slot] += each.tensor.held
+        said = model.transformer.budget()
+        assert {slot: said.context[slot] for slot in (CACHE, ROPE)} == {s: by_slot.pop(s) for s in (CACHE, ROPE)}
+        assert said.weights == by_slot
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ def test_the_longest_context_runs_and_a_step_more_does_not_fit(
         run(model)
     with pytest.raises(PlanError, match=f"expected 1 to {longest}, what fits on {mesh} beside the weights"):
         ttfamily.load(made, **options, max_seq_len=longest + 1)
-    monkeypatch.setattr(plans, "longest_context", lambda _plan, _dram: longest + budget.PAGE_STEP)
+    monkeypatch.setattr(builder, "longest_context", lambda *_: longest + PAGE_STEP)
     with pytest.raises(RuntimeError, match="Out of Memory"), ttfamily.load(made, **options) as model:
         run(model)
 

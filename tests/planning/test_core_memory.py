@@ -45,7 +45,7 @@ def test_a_matmuls_buffers_end_where_ttnn_says(dry: Mesh, k: int, n: int, format
     weight = empty(dry, 1, 1, k, n, dtype=ttnn_dtype(format_), memory_config=programs.bank_sharded(k, n))
     options: dict[str, Any] = {}
     if phase == "decode":
-        options = programs.decode_matmul("test", k, n, precision, beside=0)
+        options = programs.decode_matmul("test", k, n, precision, live_tiles=0)
         x = ttnn.to_memory_config(empty(dry, 1, 1, 32, k), programs.spread_out(k))
         shift = {"memory_config": programs.bank_sharded(32, n)}
     else:

@@ -79,7 +79,7 @@ def test_a_matmul_reads_its_weight_once_a_fold_and_writes_its_output(
     x, weight = zeros(1, folds, 32 * rows, 32 * k), zeros(1, 1, 32 * k, 32 * n)
     stream = record(dry, lambda: ttnn.linear(x, weight, memory_config=ttnn.DRAM_MEMORY_CONFIG))
     (op,) = stream.ops
-    roles = Roles([Held(path="w", group="mlp.up", tensor=facts(weight, dry.dram_banks))])
+    roles = Roles([Held(slot="mlp.up", tensor=facts(weight, dry.dram_banks))])
     traffic = op_traffic(op, roles)
     assert traffic.weights == 2 * folds * 32 * k * 32 * n
     assert traffic.activations == 2 * folds * 32 * rows * 32 * k
@@ -109,7 +109,7 @@ def test_flash_decode_reads_every_chunk_that_holds_a_visible_token(
     visible = range(0 if window is None else max(0, position + 1 - window), position + 1)
     chunks = {token // chunk for token in (visible[0], visible[-1])}
     count = max(chunks) - min(chunks) + 1
-    roles = Roles([Held(path="c", group="kv_cache", tensor=cache)])
+    roles = Roles([Held(slot="kv_cache", tensor=cache)])
     traffic = op_traffic(op, roles, Step(users=users, position=position))
     assert traffic.cache == 2 * users * count * (chunk // 32) * block
     assert traffic.weights == traffic.written == 0
@@ -120,7 +120,7 @@ def test_an_embedding_reads_only_the_rows_that_it_looks_up() -> None:
     tokens = tensor(1, 5, size=20, buffer=4)
     out = tensor(1, 5, 64, size=4096, buffer=5)
     op = Op(name="embedding", inputs={"0": tokens, "1": table}, outputs=(out,))
-    traffic = op_traffic(op, Roles([Held(path="e", group="embedding", tensor=table)]))
+    traffic = op_traffic(op, Roles([Held(slot="embedding", tensor=table)]))
     assert (traffic.weights, traffic.activations, traffic.written) == (5 * 128, 20, 4096)
 
 

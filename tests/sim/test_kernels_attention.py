@@ -219,7 +219,7 @@ def test_every_user_of_a_step_attends_up_to_its_position_and_an_empty_slot_gives
 
 
 def flash_decode(programs: Programs, **sizes: int) -> ttnn.SDPAProgramConfig:
-    return decode_flash(programs, "test", beside=0, **sizes)
+    return decode_flash(programs, "test", live_tiles=0, **sizes)
 
 
 @attrs.frozen

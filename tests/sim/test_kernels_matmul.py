@@ -70,7 +70,7 @@ def test_a_decode_projection(
         ),
         bench.random(1, 1, 1, n, cut=3, memory_config=programs.bank_sharded(32, n)) if bias else None,
     )  # fmt: skip
-    arguments = programs.decode_matmul("test", k, n, precision, beside=0, activation=fused)
+    arguments = programs.decode_matmul("test", k, n, precision, live_tiles=0, activation=fused)
     got = ttnn.linear(case.x.tensor, case.weight.tensor, bias=case.bias and case.bias.tensor, **arguments)
     bench.check(got, case.golden(users, program_config=arguments["program_config"]), roundings=2)
 

@@ -52,6 +52,7 @@ def plan(target: Target, registry: FamilyRegistry, *, as_json: bool, html: Path 
         choose_family(config, target.family, registry),
         name=_name(target.model),
         mesh=target.mesh,
+        boards=registry.boards,
         precision=target.precision,
         users=target.batch_size,
         context=target.seq_len,

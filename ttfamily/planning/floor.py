@@ -4,70 +4,58 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ttfamily.core.config.precision import TILE_BYTES
+import attrs
+
+from ttfamily.core.config.precision import BF16_BYTES, TILE_BYTES
 from ttfamily.core.mesh.tiles import TILE
-from ttfamily.planning.traffic import BF16_BYTES, TILE_ELEMENTS, rows_looked_up, token_tiles
+from ttfamily.planning.traffic import rows_looked_up, token_tiles
 
 if TYPE_CHECKING:
-    from ttfamily.core.layout.plan import Plan
-    from ttfamily.planning.layout import CountedWeights, Taken
+    from collections.abc import Iterable, Sequence
+
+    from ttfamily.core.weights.rules import Taken
+    from ttfamily.planning.inventory import Held
     from ttfamily.planning.stream import Stream
     from ttfamily.planning.traffic import Roles, Step
 
-# Which group of a precision policy a slot belongs to; what is not here (norms, biases) is bf16.
-GROUPS = {
-    "layer.attention.qkv": "qkv",
-    "layer.attention.out": "out",
-    "layer.mlp.gate_up": "gate_up",
-    "layer.mlp.up": "gate_up",
-    "layer.mlp.down": "down",
-    "lm_head": "lm_head",
-}
 
+@attrs.frozen(kw_only=True)
+class Share:
+    """What one device has of a slot's weights in one layer.
 
-def weight_floor(plan: Plan, weights: CountedWeights) -> int:
-    """Bytes that a device must read in a decode step for its share of the weights: each once, unpadded.
-
-    Of the embedding, only rows that are looked up, which :func:`decode_floor` adds.
+    :param held: the first tensor that is filled from the slot: its format is the weights', and it is cut as they are.
+    :param bytes: unpadded, each weight once.
     """
-    return round(sum(share_bytes(plan, taken) for taken in weights.taken if taken.slot != "embedding"))
+
+    held: Held
+    bytes: float
 
 
-def share_bytes(plan: Plan, taken: Taken) -> float:
-    """Bytes of what a device gets of a slot's weights, unpadded."""
-    size = element_bytes(plan, taken.slot, taken.layer)
-    return (taken.elements * size + taken.biases * BF16_BYTES) / parts_of(plan, taken)
+def shares(taken: Iterable[Taken], held: Sequence[Held]) -> list[Share]:
+    """Return a device's share of everything that was taken of a checkpoint."""
+    first: dict[tuple[str, int | None], Held] = {}
+    for each in held:
+        first.setdefault((each.slot, each.layer), each)
+    return [_share(each, first[each.slot, each.layer]) for each in taken]
 
 
-def parts_of(plan: Plan, taken: Taken) -> int:
-    """How many parts a slot's weights are cut into over the devices of a replica."""
-    if taken.cut != "replicated":
-        return plan.mesh.tensor_parallel * plan.mesh.hidden_parallel
-    if taken.slot == "embedding":
-        return plan.spec.hidden_size // plan.embedding_width
-    if taken.slot in ("norm", "layer.attention_norm", "layer.mlp_norm"):
-        return plan.spec.hidden_size // plan.stream_width("decode")
-    return 1
+def _share(taken: Taken, held: Held) -> Share:
+    size = taken.elements * TILE_BYTES[held.format] / TILE**2 + taken.biases * BF16_BYTES
+    return Share(held=held, bytes=size / held.parts)
 
 
-def element_bytes(plan: Plan, slot: str, layer: int | None) -> float:
-    """Bytes of one element of a slot in the format that the precision policy gives it."""
-    return TILE_BYTES[format_of(plan, slot, layer)] / TILE_ELEMENTS
+def decode_floor(weights: Sequence[Share], stream: Stream, step: Step) -> int:
+    """The least bytes that a device reads in a decode step: each weight once, each live block of the cache once.
 
-
-def format_of(plan: Plan, slot: str, layer: int | None) -> str:
-    """The format that the precision policy gives a slot of a layer; None for what no layer has."""
-    group = GROUPS.get(slot)
-    if group is None:
-        return "bf16"
-    policy = plan.precision if layer is None else plan.precision.of(layer)
-    return str(getattr(policy, group).format)
-
-
-def decode_floor(plan: Plan, weights: CountedWeights, stream: Stream, step: Step) -> int:
-    """The least bytes that a device reads in a decode step: each weight once, each live block of the cache once."""
-    rows = step.users * plan.spec.hidden_size // plan.mesh.hidden_parallel * BF16_BYTES
-    return weight_floor(plan, weights) + rows + live_cache(stream, step)
+    Of a table, only the rows that are looked up.
+    """
+    rows: dict[int | None, int] = {}
+    for op in stream.ops:
+        if op.short_name == "embedding":
+            rows[op.inputs["1"].buffer] = step.users * op.inputs["1"].shape[-1] * BF16_BYTES
+    looked_up = {share.held.tensor.buffer for share in weights} & rows.keys()
+    read = sum(share.bytes for share in weights if share.held.tensor.buffer not in looked_up)
+    return round(read) + sum(rows[table] for table in looked_up) + live_cache(stream, step)
 
 
 def padded_floor(stream: Stream, roles: Roles, step: Step) -> int:

@@ -9,68 +9,29 @@ import attrs
 import torch
 import ttnn
 
+from ttfamily.builder import build
 from ttfamily.core.blocks.kv_cache import PageTable
-from ttfamily.core.blocks.slots import Blocks
 from ttfamily.core.blocks.steps import PrefillChunk
-from ttfamily.core.blocks.transformer import Transformer
-from ttfamily.core.layout.plan import Plan
 from ttfamily.core.mesh.mesh import open_mesh
 from ttfamily.core.mesh.placement import integers
 from ttfamily.core.weights.checkpoint import Checkpoint
-from ttfamily.core.weights.rules import Cut, Weight, Weights
+from ttfamily.core.weights.rules import Weights
 from ttfamily.engine.graph import DecodeGraph
+from ttfamily.loading import read_spec
 from ttfamily.planning.stream import Stream, record
 from ttfamily.progress import quiet_ttnn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
+    from ttfamily.builder import Limits
+    from ttfamily.core.blocks.transformer import Transformer
     from ttfamily.core.config.hf_config import HfConfig
     from ttfamily.core.config.precision_policy import PrecisionPolicy
-    from ttfamily.core.config.spec import ModelSpec
+    from ttfamily.core.layout.plan import Plan
+    from ttfamily.core.mesh.boards import Board
     from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.family import Family
-
-
-@attrs.frozen(kw_only=True)
-class Taken:
-    """What was taken of the checkpoint for one slot, whole and unpadded.
-
-    :param layer: None for a slot that no layer has.
-    :param elements: of the weights.
-    :param biases: elements of the biases.
-    """
-
-    slot: str
-    layer: int | None
-    cut: Cut
-    elements: int
-    biases: int
-
-
-class CountedWeights(Weights):
-    """Weights that remember what was taken."""
-
-    def __init__(self, checkpoint: Checkpoint, family: Family, spec: ModelSpec) -> None:
-        super().__init__(checkpoint, family, spec)
-        self.taken: list[Taken] = []
-        self._cuts: dict[str, Cut] = {slot: rule.cut for slot, rule in family.rules(spec).items()}
-
-    def take(
-        self,
-        slot: str,
-        shapes: tuple[tuple[int, ...], ...],
-        layer: int | None = None,
-        *,
-        bias: bool = False,
-        cut: Cut | None = None,
-    ) -> Weight:
-        """As :meth:`Weights.take`."""
-        weight = super().take(slot, shapes, layer, bias=bias, cut=cut)
-        elements, biases = (sum(part.numel() for part in parts or ()) for parts in (weight.weight, weight.bias))
-        taken = Taken(slot=slot, layer=layer, cut=self._cuts[slot], elements=elements, biases=biases)
-        self.taken.append(taken)
-        return weight
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -83,7 +44,7 @@ class Layout:
 
     plan: Plan
     transformer: Transformer
-    weights: CountedWeights
+    weights: Weights
     loaded_bytes: int
 
     @property
@@ -133,25 +94,26 @@ def laid_out(
     *,
     mesh: str,
     precision: PrecisionPolicy,
-    max_batch_size: int,
-    max_seq_len: int | None,
+    limits: Limits,
+    boards: Collection[Board] = (),
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Iterator[Layout]:
     """Lay a model out on a dry mesh, which is closed in the end.
 
+    :param boards: meshes that plugins add.
     :raises TtfamilyError: if it cannot be laid out, or does not fit.
     """
-    spec = family.spec(config)
-    config.finish()
+    spec = read_spec(config, family)
     quiet_ttnn()
-    opened = open_mesh(mesh, "dry")
+    opened = open_mesh(mesh, "dry", boards)
     try:
-        plan = Plan.of(spec, opened, precision, max_batch_size=max_batch_size, max_seq_len=max_seq_len)
+        transformer = build(spec, family.blocks, opened, precision, limits)
         with Checkpoint.of_config(config.raw) as checkpoint:
-            weights = CountedWeights(checkpoint, family, spec)
-            transformer = Transformer(plan, weights, Blocks.of(spec, family.blocks), progress)
+            weights = Weights(checkpoint, family, spec)
+            transformer.load(weights, progress)
             weights.finish()
         transformer.prepare_collectives()  # first, as when a model is loaded: L1 then looks as it does there
-        yield Layout(plan=plan, transformer=transformer, weights=weights, loaded_bytes=opened.dram_bytes()[0])
+        loaded = opened.dram_bytes()[0]
+        yield Layout(plan=transformer.plan, transformer=transformer, weights=weights, loaded_bytes=loaded)
     finally:
         opened.close()

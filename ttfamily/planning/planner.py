@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import attrs
 
+from ttfamily.builder import Limits, build
+from ttfamily.core.blocks.kv_cache import CACHE
 from ttfamily.core.config.precision import TILE_BYTES
 from ttfamily.core.config.precision_policy import policy
-from ttfamily.core.layout.plan import Plan
+from ttfamily.core.layout.schemes import PHASES
 from ttfamily.core.mesh.mesh import TRACE_REGION_BYTES
 from ttfamily.errors import PlanError
-from ttfamily.planning.floor import decode_floor, format_of, padded_floor, parts_of, share_bytes
+from ttfamily.planning.floor import decode_floor, padded_floor, shares
 from ttfamily.planning.hardware import chip_of
-from ttfamily.planning.inventory import CACHE, held_tensors
+from ttfamily.planning.inventory import held_tensors
 from ttfamily.planning.layout import laid_out
 from ttfamily.planning.published import PROMPT, published
 from ttfamily.planning.report import Collective, Comparison, Context, Reads, Report, SlotCut, Speed
@@ -21,12 +24,15 @@ from ttfamily.planning.roofline import decode_time, link_bytes, prefill_time
 from ttfamily.planning.traffic import BF16_BYTES, Roles, Step, stream_traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from ttfamily.core.config.hf_config import HfConfig
     from ttfamily.core.config.precision_policy import PrecisionPolicy
+    from ttfamily.core.layout.plan import Plan
+    from ttfamily.core.mesh.boards import Board
     from ttfamily.family import Family
+    from ttfamily.planning.floor import Share
     from ttfamily.planning.hardware import Chip
     from ttfamily.planning.inventory import Held
     from ttfamily.planning.layout import Layout
@@ -44,6 +50,7 @@ def plan_model(
     *,
     name: str,
     mesh: str,
+    boards: Collection[Board] = (),
     precision: str | Path | PrecisionPolicy = "accuracy",
     users: int = 1,
     context: int | None = None,
@@ -52,6 +59,7 @@ def plan_model(
     """Plan a model on a mesh, from its config alone.
 
     :param name: of the model, for the reader.
+    :param boards: meshes that plugins add.
     :param users: slots; all of them decode.
     :param context: tokens for each user; by default the model's own limit, or what fits if that is less.
     :raises TtfamilyError: if the model cannot be laid out, or does not fit.
@@ -61,18 +69,18 @@ def plan_model(
         family,
         mesh=mesh,
         precision=policy(precision),
-        max_batch_size=users,
-        max_seq_len=context,
+        limits=Limits(max_batch_size=users, max_seq_len=context),
+        boards=boards,
         progress=progress,
     ) as layout:
-        return _report(layout, name=name, family=family.name, precision=str(precision))
+        return _report(layout, family, name=name, precision=str(precision))
 
 
-def _report(layout: Layout, *, name: str, family: str, precision: str) -> Report:
+def _report(layout: Layout, family: Family, *, name: str, precision: str) -> Report:
     plan, mesh = layout.plan, layout.mesh
     total = mesh.dram_bytes()[1]
     held = held_tensors(layout.transformer, mesh.dram_banks)
-    roles = Roles(held)
+    roles, weights = Roles(held), shares(layout.weights.taken, held)
     prompt = max(1, min(PROMPT, plan.max_seq_len - 1))
     here = Step(users=plan.slots_per_replica, position=prompt)
     far = attrs.evolve(here, position=plan.max_seq_len - 1)
@@ -83,7 +91,7 @@ def _report(layout: Layout, *, name: str, family: str, precision: str) -> Report
             users=step.users,
             position=step.position,
             traffic=stream_traffic(decode, roles, step),
-            floor=decode_floor(plan, layout.weights, decode, step),
+            floor=decode_floor(weights, decode, step),
             padded_floor=padded_floor(decode, roles, step),
         )
         for step in (here, far)
@@ -91,19 +99,19 @@ def _report(layout: Layout, *, name: str, family: str, precision: str) -> Report
     speeds = _speeds(layout, roles, decode, prefill, reads)
     return Report(
         model=name,
-        family=family,
+        family=family.name,
         mesh=mesh.name,
         chips=mesh.shape[0] * mesh.shape[1],
         precision=precision,
         users=plan.max_batch_size,
         context=plan.max_seq_len,
         sizes=_sizes(plan),
-        schemes={str(phase): str(scheme) for phase, scheme in plan.schemes.items()},
-        cuts=_cuts(layout, held),
+        schemes={phase: plan.stream(phase).scheme for phase in PHASES},
+        cuts=_cuts(layout, weights, held),
         memory=_memory(held, layout.loaded_bytes, total, running=max(longest.dram_span, decode.dram_span)),
         loaded_bytes=layout.loaded_bytes,
         dram_bytes=total + TRACE_REGION_BYTES,
-        contexts=tuple(Context(users=users, tokens=_longest(plan, users)) for users in BATCHES),
+        contexts=tuple(Context(users=users, tokens=_longest(plan, family, users)) for users in BATCHES),
         collectives=(*_collectives(plan, "decode", decode), *_collectives(plan, "prefill", prefill)),
         decode_ops=decode.counts(),
         decode_programs=sum(len(op.programs) for op in decode.ops),
@@ -132,10 +140,10 @@ def _sizes(plan: Plan) -> dict[str, int]:
     }
 
 
-def _longest(plan: Plan, users: int) -> int | None:
-    users *= plan.mesh.replicas
+def _longest(plan: Plan, family: Family, users: int) -> int | None:
+    limits = Limits(max_batch_size=users * plan.mesh.replicas)
     try:
-        return Plan.of(plan.spec, plan.mesh, plan.precision, max_batch_size=users, max_seq_len=None).max_seq_len
+        return build(plan.spec, family.blocks, plan.mesh, plan.precision, limits).plan.max_seq_len
     except PlanError:
         return None
 
@@ -143,44 +151,34 @@ def _longest(plan: Plan, users: int) -> int | None:
 # ---- memory
 
 
-def _cuts(layout: Layout, held: list[Held]) -> tuple[SlotCut, ...]:
-    plan, by_group = layout.plan, _by_group(held)
+def _cuts(layout: Layout, weights: list[Share], held: list[Held]) -> tuple[SlotCut, ...]:
+    by_slot = _by_slot(held)
     rows: dict[str, SlotCut] = {}
-    for taken in layout.weights.taken:
-        groups = [group for group in _groups_of(taken.slot) if group in by_group]
+    for taken, share in zip(layout.weights.taken, weights, strict=True):
         before = rows.get(taken.slot)
-        share = round(share_bytes(plan, taken)) + (before.share if before else 0)
-        width_only = taken.cut == "replicated" and parts_of(plan, taken) > 1
-        formats = {*(before.formats if before else ()), format_of(plan, taken.slot, taken.layer)}
+        formats = {*(before.formats if before else ()), share.held.format}
         rows[taken.slot] = SlotCut(
             slot=taken.slot,
-            cut="width" if width_only else taken.cut,
+            cut="width" if taken.cut == "replicated" and share.held.parts > 1 else taken.cut,
             formats=tuple(sorted(formats, key=TILE_BYTES.__getitem__)),
-            share=share,
-            held=sum(by_group[group] for group in groups),
+            share=round(share.bytes) + (before.share if before else 0),
+            held=by_slot[taken.slot],
         )
     return tuple(rows.values())
 
 
-def _groups_of(slot: str) -> list[str]:
-    """``layer.mlp.gate_up`` is held by ``mlp.gate_up``, or by ``mlp.gate`` and ``mlp.up``."""
-    name = slot.removeprefix("layer.")
-    block, _, projections = name.rpartition(".")
-    return list(dict.fromkeys([name, *(f"{block}.{each}" for each in projections.split("_") if block)]))
-
-
-def _by_group(held: list[Held]) -> dict[str, int]:
-    sizes: dict[str, int] = {}
+def _by_slot(held: list[Held]) -> dict[str, int]:
+    sizes: Counter[str] = Counter()
     for each in held:
-        sizes[each.group] = sizes.get(each.group, 0) + each.tensor.held
+        sizes[each.slot] += each.tensor.held
     return sizes
 
 
 def _memory(held: list[Held], loaded: int, total: int, *, running: int) -> dict[str, int]:
     """:param running: bytes that running the model takes beside what is loaded."""
-    groups = _by_group(held)
-    cache = groups.pop(CACHE, 0)
-    weights = dict(sorted(groups.items(), key=lambda item: -item[1]))
+    sizes = _by_slot(held)
+    cache = sizes.pop(CACHE, 0)
+    weights = {slot.removeprefix("layer."): size for slot, size in sorted(sizes.items(), key=lambda item: -item[1])}
     other = {"other": loaded - cache - sum(weights.values())}
     return {
         **weights,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from ttfamily.core.mesh.tiles import TILE
-from ttfamily.planning.inventory import CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -70,14 +69,14 @@ class Roles:
     """Tells weights, cache and activations apart by the buffers that stay in DRAM."""
 
     def __init__(self, held: Iterable[Held]) -> None:
-        self._groups = {each.tensor.buffer: each.group for each in held}
+        self._held = {each.tensor.buffer: each for each in held}
 
     def of(self, tensor: TensorFacts) -> Role:
         """Return the role of a tensor."""
-        group = self._groups.get(tensor.buffer)
-        if group is None:
+        held = self._held.get(tensor.buffer)
+        if held is None:
             return "activations"
-        return "cache" if group == CACHE else "weights"
+        return "cache" if held.in_cache else "weights"
 
 
 def op_traffic(op: Op, roles: Roles, step: Step | None = None) -> Traffic:

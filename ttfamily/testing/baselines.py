@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import FalconConfig, LlamaConfig, MistralConfig
 
+from ttfamily.builder import Limits
 from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.core.config.precision_policy import policy
 from ttfamily.loading import choose_family
@@ -53,8 +54,7 @@ def measure(form: str, mesh: str) -> dict[str, Any]:
         choose_family(config, None, None),
         mesh=mesh,
         precision=policy("performance"),
-        max_batch_size=USERS,
-        max_seq_len=CONTEXT,
+        limits=Limits(max_batch_size=USERS, max_seq_len=CONTEXT),
     ) as layout:
         roles = Roles(held_tensors(layout.transformer, layout.mesh.dram_banks))
         step = Step(users=USERS, position=CONTEXT - 1)

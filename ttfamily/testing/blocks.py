@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import torch
 import ttnn
 from torch.nn import functional
 
-from ttfamily.core.blocks.decoder import LAYERS
-from ttfamily.core.blocks.embedding import Embedding
+from ttfamily.builder import Limits, build
 from ttfamily.core.blocks.kv_cache import SKIP, SPARE
 from ttfamily.core.blocks.lm_head import LmHead
-from ttfamily.core.blocks.slots import Blocks
+from ttfamily.core.blocks.slots import Declares
 from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
-from ttfamily.core.blocks.transformer import Transformer
 from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.core.config.precision_policy import policy
 from ttfamily.core.layout.plan import BLOCK_SIZE, Plan
@@ -27,11 +25,15 @@ from ttfamily.discovery import families
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ttfamily.core.blocks.embedding import Embedding
     from ttfamily.core.blocks.rope import Rope
+    from ttfamily.core.blocks.transformer import Transformer
     from ttfamily.core.config.spec import ModelSpec
     from ttfamily.core.layout.schemes import Phase, Scheme
     from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.family import Family
+
+B = TypeVar("B", bound=Declares)
 
 # B rows of a decode step, S tokens (padded), n tokens, D hidden_size, P pages a user
 
@@ -39,28 +41,31 @@ COLUMN_INPUT = Sharding(hidden=3)
 POISON = 1e4  # what stands where a prompt is padded: finite, for masks are added
 
 
-def plan_of(
-    spec: ModelSpec,
-    mesh: Mesh,
-    *,
-    max_batch_size: int = 32,
-    max_seq_len: int = 1024,
-    precision: str = "accuracy",
-    scheme: Scheme | None = None,
-) -> Plan:
-    """Lay a spec out, with ``max_batch_size`` users on each replica.
+def limits_of(mesh: Mesh, *, max_batch_size: int = 32, max_seq_len: int = 1024, scheme: Scheme | None = None) -> Limits:
+    """:param max_batch_size: users of each replica."""
+    return Limits(max_batch_size=max_batch_size * mesh.replicas, max_seq_len=max_seq_len, scheme=scheme)
 
-    The blocks have no limit of their own, so a short ``max_position_embeddings`` is lifted.
+
+def without_limit(spec: ModelSpec, limits: Limits) -> ModelSpec:
+    """Lift a short ``max_position_embeddings``, since blocks have no limit of their own."""
+    longest = max(limits.max_seq_len or 0, spec.max_position_embeddings)
+    return attrs.evolve(spec, max_position_embeddings=longest)
+
+
+def plan_of(spec: ModelSpec, mesh: Mesh, *, precision: str = "accuracy", **options: Any) -> Plan:
+    """Lay a spec out, for single blocks: whether a whole model of it fits is not asked.
+
+    :param options: of :func:`limits_of`.
     """
-    spec = attrs.evolve(spec, max_position_embeddings=max(max_seq_len, spec.max_position_embeddings))
-    return Plan.of(
-        spec,
+    limits = limits_of(mesh, **options)
+    plan = Plan.of(
+        without_limit(spec, limits),
         mesh,
         policy(precision),
-        max_batch_size=max_batch_size * mesh.replicas,
-        max_seq_len=max_seq_len,
-        scheme=scheme,
+        max_batch_size=limits.max_batch_size,
+        scheme=limits.scheme,
     )
+    return attrs.evolve(plan, max_seq_len=limits.max_seq_len or plan.max_seq_len)
 
 
 class Bench:
@@ -71,13 +76,17 @@ class Bench:
     :param options: of :func:`plan_of`.
     """
 
-    def __init__(self, folder: Path, mesh: Mesh, family: Family | None = None, **options: int | str) -> None:
+    def __init__(
+        self, folder: Path, mesh: Mesh, family: Family | None = None, *, precision: str = "accuracy", **options: Any
+    ) -> None:
         config = HfConfig.from_folder(folder)
         self._family = family or families().for_architecture(config.architecture)
         self._folder = folder
         self.mesh = mesh
-        self._blocks = Blocks.of(self._family.spec(config), self._family.blocks)
-        self.plan = plan_of(self._family.spec(config), mesh, **options)  # type: ignore[arg-type]
+        limits = limits_of(mesh, **options)
+        spec = without_limit(self._family.spec(config), limits)
+        self._model = build(spec, self._family.blocks, mesh, policy(precision), limits)
+        self.plan = self._model.plan
 
     # ---- blocks
 
@@ -88,34 +97,42 @@ class Bench:
 
     def attention(self) -> Any:
         """The first layer's."""
-        return self._blocks.attention(self.plan, self.weights, 0)
+        return self._loaded(self._model.layers[0].attention)
 
     def mlp(self) -> Any:
         """The first layer's."""
-        return self._blocks.mlp(self.plan, self.weights, 0)
+        return self._loaded(self._model.layers[0].mlp)
 
     def norm(self) -> Any:
         """The one before the first layer's attention."""
-        return self._blocks.attention_norm(self.plan, self.weights, "layer.attention_norm", 0)
+        return self._loaded(self._model.layers[0].attention_norm)
 
     def embedding(self) -> Embedding:
         """The table."""
-        return Embedding(self.plan, self.weights)
+        return self._loaded(self._model.embedding)
 
     def lm_head(self) -> LmHead:
         """The head."""
-        return LmHead(self.plan, self.weights)
+        return self._loaded(self._model.lm_head)
 
     def layer(self) -> Any:
         """The first layer."""
-        return LAYERS[self.plan.spec.residual](self.plan, self.weights, 0, self._blocks)
+        return self._loaded(self._model.layers[0])
+
+    def rope(self) -> Rope:
+        """The tables of rotations."""
+        return self._loaded(self._model.rope)
 
     def transformer(self) -> Transformer:
         """Every layer; checks that no tensor is left over."""
         weights = self.weights
-        transformer = Transformer(self.plan, weights, self._blocks, lambda _done, _total: None)
+        self._model.load(weights)
         weights.finish()
-        return transformer
+        return self._model
+
+    def _loaded(self, block: B) -> B:
+        block.load(self.weights)
+        return block
 
     # ---- what a pass needs beside the activations
 
@@ -162,7 +179,7 @@ def put_prefill(plan: Plan, x: torch.Tensor, *, stream: bool) -> ttnn.Tensor:
     :param stream: laid over the devices as the residual stream is; else as column-parallel projections read it.
     """
     padded = _poisoned(x, plan.padded_length(0, len(x)))
-    sharding = plan.stream_sharding("prefill") if stream else COLUMN_INPUT
+    sharding = plan.prefill.sharding if stream else COLUMN_INPUT
     return put(plan.mesh, padded, dtype=ttnn.bfloat16, sharding=sharding)
 
 
@@ -172,21 +189,21 @@ def put_decode(plan: Plan, x: torch.Tensor, *, stream: bool) -> ttnn.Tensor:
     :param stream: as for :func:`put_prefill`.
     """
     padded = _poisoned(x, plan.users)
-    sharding, memory = COLUMN_INPUT, plan.partial_memory
+    sharding, memory = COLUMN_INPUT, plan.decode.partial
     if stream:
-        sharding, memory = plan.stream_sharding("decode"), plan.residual_memory
+        sharding, memory = plan.decode.sharding, plan.decode.memory
     return ttnn.to_memory_config(put(plan.mesh, padded, dtype=ttnn.bfloat16, sharding=sharding), memory)
 
 
 def put_whole(plan: Plan, x: torch.Tensor) -> ttnn.Tensor:
     """``[slots, D] -> [1, 1, B, D]``, whole on every device, as the head reads it."""
     padded = _poisoned(x, plan.users)
-    return ttnn.to_memory_config(put(plan.mesh, padded, dtype=ttnn.bfloat16), plan.whole_memory)
+    return ttnn.to_memory_config(put(plan.mesh, padded, dtype=ttnn.bfloat16), plan.decode.whole)
 
 
 def read_stream(plan: Plan, x: ttnn.Tensor, rows: int, phase: Phase) -> torch.Tensor:
     """``[1, 1, S, D] -> [rows, D]`` float32: the residual stream."""
-    return _rows(read(plan.mesh, x, plan.stream_sharding(phase)), rows)
+    return _rows(read(plan.mesh, x, plan.stream(phase).sharding), rows)
 
 
 def read_sum(plan: Plan, x: ttnn.Tensor, rows: int, _phase: Phase) -> torch.Tensor:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+from ttfamily.core.blocks.decoder import stream_tiles
 from ttfamily.core.blocks.mlp import MLPS
 from ttfamily.core.blocks.norm import Norm
 from ttfamily.core.config.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec
@@ -125,7 +126,9 @@ def test_plain_mlp(
     module = Plain(hidden, wide, activation, bias=bias)
     plan = plan_of(spec, mesh, max_batch_size=users)
     with weights_of(module, spec, seed) as weights:
-        compare_both_phases(plan, MLPS["plain"](plan, weights, 0), module.mlp, tokens, seed, read_sum)
+        block = MLPS["plain"](plan, 0, stream_tiles(plan))
+        block.load(weights)
+        compare_both_phases(plan, block, module.mlp, tokens, seed, read_sum)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -136,7 +139,9 @@ def test_layer_norm(mesh: Mesh, bias: bool, hidden: int, seed: int, users: int, 
     module = Plain(hidden, 32, "relu", bias=bias)
     plan = plan_of(spec, mesh, max_batch_size=users)
     with weights_of(module, spec, seed) as weights:
-        compare_both_phases(plan, Norm(plan, weights, "norm"), module.norm, tokens, seed, read_stream)
+        block = Norm(plan, "norm")
+        block.load(weights)
+        compare_both_phases(plan, block, module.norm, tokens, seed, read_stream)
 
 
 # Tiles of a device's part: a prime number goes over one core; 128 leave ttnn's layer norm no room for its bias.
@@ -155,9 +160,10 @@ def test_a_norm_over_the_parts_of_all_devices(name: str, scheme: Scheme | None, 
         spec = attrs.evolve(SPEC, hidden_size=hidden, norm=norm_spec)
         plan = plan_of(spec, mesh, max_batch_size=5, scheme=scheme)
         with weights_of(nn.ModuleDict({"norm": norm}), spec, tiles) as weights:
-            block = Norm(plan, weights, "norm")
+            block = Norm(plan, "norm")
+            block.load(weights)
         compare_both_phases(plan, block, norm, 70, 1, read_stream, at_least=0.9995)
         normed = block.decode(put_decode(plan, activations(5, hidden, 2), stream=True))
-        assert normed.memory_config() == plan.normed_memory
+        assert normed.memory_config() == plan.decode.normed
     finally:
         mesh.close()

@@ -29,7 +29,6 @@ from ttfamily.core.config.precision import (
     ttnn_dtype,
 )
 from ttfamily.core.config.precision_policy import POLICIES, PrecisionPolicy, policy
-from ttfamily.core.layout.budget import weight_bytes
 from ttfamily.errors import PlanError
 from ttfamily.testing.conformance.logits import MODEL_PCC, expect, run
 from ttfamily.testing.models import loaded, make_model
@@ -358,7 +357,7 @@ def check_tensors(model: Model, precision: PrecisionPolicy) -> None:
             assert cache.keys.dtype == cache.values.dtype == ttnn_dtype(own.kv_cache)
     for projection, wanted in projections:
         for part in parts(projection):
-            assert part.weight.dtype == ttnn_dtype(wanted.format)
+            assert part.weight.tensor.dtype == ttnn_dtype(wanted.format)
             kernels = [part.decode_arguments, *(arguments for _, arguments in part.prefill_arguments.values())]
             assert {kernel["compute_kernel_config"].math_fidelity.name for kernel in kernels} == {wanted.fidelity}
 
@@ -428,7 +427,12 @@ def test_the_budget_is_what_the_allocator_holds(tmp_path: Path, name: str, preci
     folder = write_config(tmp_path, **LARGE)
     with ttfamily.load(folder, mesh=name, device="dry", precision=precision, max_batch_size=4) as model:
         held = model.mesh.dram_bytes()[0] - cache_bytes(model, precision)
-        assert weight_bytes(model.plan) == pytest.approx(held, rel=0.02)
+        assert weight_bytes(model) == pytest.approx(held, rel=0.02)
+
+
+def weight_bytes(model: ttfamily.Model) -> int:
+    """What the blocks say that their weights take on each chip."""
+    return sum(model.transformer.budget().weights.values())
 
 
 def test_layers_count_one_by_one_in_the_budget(tmp_path: Path) -> None:
@@ -438,14 +442,14 @@ def test_layers_count_one_by_one_in_the_budget(tmp_path: Path) -> None:
     sizes = []
     for precision in (PERFORMANCE, *(attrs.evolve(PERFORMANCE, layers={range(n): own}) for n in (2, 4))):
         with ttfamily.load(folder, mesh="n300", device="dry", precision=precision, max_batch_size=1) as model:
-            sizes.append((weight_bytes(model.plan), model.mesh.dram_bytes()[0]))
+            sizes.append((weight_bytes(model), model.mesh.dram_bytes()[0]))
     for none, half, every in zip(*sizes, strict=True):
         assert 2 * (half - none) == pytest.approx(every - none, rel=1e-3)
         assert every > none
     with ttfamily.load(
         folder, mesh="n300", device="dry", precision=attrs.evolve(PERFORMANCE, **own), max_batch_size=1
     ) as model:
-        assert (weight_bytes(model.plan), model.mesh.dram_bytes()[0]) == sizes[2]
+        assert (weight_bytes(model), model.mesh.dram_bytes()[0]) == sizes[2]
 
 
 def test_a_layer_that_the_model_has_not_is_refused_with_its_file(tmp_path: Path) -> None:

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 import torch
 import ttnn
 
-from ttfamily.core.blocks.ccl import sum_columns
+from ttfamily.core.blocks.block import Block
+from ttfamily.core.blocks.exchanges import sum_columns
 from ttfamily.core.blocks.flash import flash_attention
 from ttfamily.core.blocks.head_norm import RmsHeadNorm
+from ttfamily.core.blocks.kv_cache import LayerCache
 from ttfamily.core.blocks.linear import Linear, column_linear
 from ttfamily.core.blocks.rope import interleave
 from ttfamily.core.layout.heads import arrange
 from ttfamily.core.mesh.tiles import tiles
 
 if TYPE_CHECKING:
-    from ttfamily.core.blocks.kv_cache import LayerCache
     from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
     from ttfamily.core.layout.heads import Source
     from ttfamily.core.layout.plan import Plan
@@ -24,59 +25,70 @@ if TYPE_CHECKING:
 
 # B users, S tokens, D hidden_size; H query heads, K key/value heads on one device, E head_dim (padded)
 
+QKV, OUT = "layer.attention.qkv", "layer.attention.out"
 
-class Attention:
-    """Grouped-query attention, heads cut over the devices; what comes out are partial sums, for the layer to add up."""
 
-    def __init__(self, plan: Plan, weights: Weights, layer: int) -> None:
-        spec, heads, programs = plan.spec.attention, plan.heads, plan.programs
-        hidden, size = plan.spec.hidden_size, spec.head_dim
-        wide, narrow = spec.num_attention_heads * size, spec.num_key_value_heads * size
-        qkv = weights.take(
-            "layer.attention.qkv",
-            ((wide, hidden), (narrow, hidden), (narrow, hidden)),
-            layer,
-            bias=spec.qkv_bias,
-            cut="column",
-        )
-        out = weights.take("layer.attention.out", ((hidden, wide),), layer, bias=spec.out_bias, cut="row")
-        # Beside attention's own: the residual, and the hole of the fused heads.
-        beside = plan.residual_tiles + programs.shard_tiles(plan.fused_width)
+class Attention(Block):
+    """Grouped-query attention, heads cut over the devices; what comes out are partial sums, for the layer to add up.
+
+    :param live_tiles: L1 tiles a core that other live tensors hold while it decodes.
+    :ivar caches: the layer's caches, as many as :attr:`HeadPlan.cache_of_group` counts.
+    """
+
+    def __init__(self, plan: Plan, layer: int, live_tiles: int) -> None:
+        spec, heads, precision = plan.spec.attention, plan.heads, plan.precision.of(layer)
+        self.plan, self.layer = plan, layer
         self.qkv = column_linear(
             plan,
-            f"layer {layer} attention.qkv",
-            _fuse(plan, qkv.weight),
-            None if qkv.bias is None else _fuse(plan, qkv.bias),
-            plan.precision.of(layer).qkv,
-            beside=plan.residual_tiles,
+            "attention.qkv",
+            slot=QKV,
+            layer=layer,
+            in_features=plan.spec.hidden_size,
+            out_features=plan.fused_width * plan.mesh.tensor_parallel,
+            precision=precision.qkv,
+            bias=spec.qkv_bias,
+            live_tiles=live_tiles,
         )
-        self.sum_columns = sum_columns(plan.mesh)
-        norms = None
+        self.sum_columns = sum_columns(plan, plan.fused_width)
+        self.head_norms = None
         if spec.qk_norm is not None:
-            norms = (
-                RmsHeadNorm(plan, weights, "q_norm", layer, heads.query_per_group),
-                RmsHeadNorm(plan, weights, "k_norm", layer, heads.key_value_per_group),
+            self.head_norms = (
+                RmsHeadNorm(plan, "q_norm", layer, spec.qk_norm, heads.query_per_group),
+                RmsHeadNorm(plan, "k_norm", layer, spec.qk_norm, heads.key_value_per_group),
             )
-        self.flash = flash_attention(plan, layer, norms, beside=beside)
+        self.caches = [LayerCache(plan, layer) for _ in set(heads.cache_of_group)]
+        live_tiles += plan.programs.shard_tiles(plan.fused_width)  # the gap that the fused heads leave
+        self.flash = flash_attention(plan, layer, self.caches, self.head_norms, live_tiles=live_tiles)
         self.out = Linear(
             plan,
-            f"layer {layer} attention.out",
-            arrange(out.weight[0].T, heads.query, size, plan.head_dim).T,
-            None if out.bias is None else out.bias[0],
-            "row",
-            plan.precision.of(layer).out,
-            beside=beside + tiles(plan.head_dim),  # the heads as they were merged
+            "attention.out",
+            slot=OUT,
+            layer=layer,
+            in_features=plan.query_width * plan.mesh.tensor_parallel,
+            out_features=plan.spec.hidden_size,
+            cut="row",
+            precision=precision.out,
+            bias=spec.out_bias,
+            live_tiles=live_tiles + tiles(plan.head_dim),  # the heads as they were merged
             cores_in=self.flash.cores,
         )
 
-    @property
-    def caches(self) -> tuple[LayerCache, ...]:
-        """The layer's caches, as many as :attr:`HeadPlan.cache_of_group` counts."""
-        return self.flash.caches
+    def load(self, weights: Weights) -> None:
+        """Take the projections, and make the cache."""
+        spec, plan, hidden = self.plan.spec.attention, self.plan, self.plan.spec.hidden_size
+        wide, narrow = spec.num_attention_heads * spec.head_dim, spec.num_key_value_heads * spec.head_dim
+        shapes = ((wide, hidden), (narrow, hidden), (narrow, hidden))
+        qkv = weights.take(QKV, shapes, self.layer, bias=spec.qkv_bias, cut="column")
+        self.qkv.fill(fuse(plan, qkv.weight), None if qkv.bias is None else fuse(plan, qkv.bias))
+        for part in (*(self.head_norms or ()), *self.caches):
+            part.load(weights)
+        out = weights.take(OUT, ((hidden, wide),), self.layer, bias=spec.out_bias, cut="row")
+        columns = arrange(out.weight[0].T, plan.heads.query, spec.head_dim, plan.head_dim)
+        self.out.fill(columns.T, None if out.bias is None else out.bias[0])
 
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]`` partial sums, width-sharded in L1; writes to the cache; frees its input."""
-        fused = self.sum_columns(self.qkv.decode(x))  # [1, 1, B, (H + 2K) E]
+        fused = self.sum_columns.decode(self.qkv.decode(x))  # [1, 1, B, (H + 2K) E]
         ttnn.deallocate(x)
         merged = self.flash.decode(fused, step)  # [1, 1, B, H E]
         partial = self.out.decode(merged)  # [1, 1, B, D]
@@ -85,16 +97,33 @@ class Attention:
 
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` partial sums in DRAM; writes to the cache; frees its input."""
-        fused = self.sum_columns(self.qkv.prefill(x))  # [1, 1, S, (H + 2K) E]
+        fused = self.sum_columns.prefill(self.qkv.prefill(x))  # [1, 1, S, (H + 2K) E]
         ttnn.deallocate(x)
         merged = self.flash.prefill(fused, chunk)  # [1, 1, S, H E]
         partial = self.out.prefill(merged)  # [1, 1, S, D]
         ttnn.deallocate(merged)
         return partial
 
+    @property
+    def prefill_columns(self) -> int:
+        """At the first projection, at its sum, between the heads, or at the last projection."""
+        plan = self.plan
+        fused, queries = plan.fused_width, plan.query_width
+        others = queries if plan.heads.groups > 1 else 0  # of the groups that are done
+        return others + max(
+            plan.prefill.read_width + fused,
+            self.sum_columns.prefill.columns,
+            fused + max(fused, 2 * queries),  # taken apart; rotated, attended
+            queries + plan.partial_width,
+        )
 
-def _fuse(plan: Plan, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """Put the rows of q, k and v, ``[heads * head_dim, ...]`` each, behind one another group by group."""
+
+def fuse(plan: Plan, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Put the rows of q, k and v, ``[heads * head_dim, ...]`` each, one after another, group by group.
+
+    :returns: ``[devices * (H + 2K) * E, ...]``: for each device, for each group of its heads, the queries, then the
+        keys, then the values; heads padded to E rows, those of queries and keys as rotated pairs that are neighbours.
+    """
     spec, heads = plan.spec.attention, plan.heads
 
     def placed(part: torch.Tensor, source: Source) -> torch.Tensor:

@@ -1,35 +1,37 @@
-"""Decoder layers: norms, two blocks, residual additions, and the collectives behind the blocks' partial sums."""
+"""Decoder layers: norms, two blocks, residual additions, and the collectives after the blocks' partial sums."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.blocks.ccl import Exchange
+from ttfamily.core.blocks.block import Block
+from ttfamily.core.blocks.ccl import DRAM
+from ttfamily.core.blocks.exchanges import Collectives
+from ttfamily.core.mesh.tiles import tiles
 
 if TYPE_CHECKING:
-    from ttfamily.core.blocks.slots import Blocks
+    from ttfamily.core.blocks.slots import LayerBlocks
     from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
     from ttfamily.core.layout.plan import Plan
-    from ttfamily.core.weights.rules import Weights
 
 # B users, S tokens, D what a device has of the hidden size
 
-DRAM = ttnn.DRAM_MEMORY_CONFIG
 
-
-class Layer(ABC):
+class Layer(Block, ABC):
     """What all layers have. A layer frees what it is given."""
 
-    def __init__(self, plan: Plan, weights: Weights, layer: int, blocks: Blocks) -> None:
-        self.attention_norm = blocks.attention_norm(plan, weights, "layer.attention_norm", layer)
-        self.attention = blocks.attention(plan, weights, layer)
-        self.mlp = blocks.mlp(plan, weights, layer)
-        self.residual = plan.residual_memory
-        self.partial = plan.partial_memory
-        self.in_decode, self.in_prefill = Exchange(plan, "decode"), Exchange(plan, "prefill")
+    def __init__(self, plan: Plan, layer: int, blocks: LayerBlocks) -> None:
+        self.plan = plan
+        live_tiles = self.live_tiles(plan)
+        self.attention_norm = blocks.attention_norm(plan, "layer.attention_norm", layer)
+        self.attention = blocks.attention(plan, layer, live_tiles)
+        self.mlp = blocks.mlp(plan, layer, live_tiles)
+        self.residual, self.partial = plan.decode.memory, plan.decode.partial
+        self.in_decode, self.in_prefill = Collectives(plan, "decode"), Collectives(plan, "prefill")
 
     @abstractmethod
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
@@ -39,68 +41,112 @@ class Layer(ABC):
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
         """One chunk of a prompt: ``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM."""
 
+    @staticmethod
+    @abstractmethod
+    def live_tiles(plan: Plan) -> int:
+        """L1 tiles a core that the layer itself holds while one of its blocks decodes."""
 
-class _TwoNorms(Layer):
-    """A layer whose MLP has a norm of its own."""
+    @property
+    @abstractmethod
+    def prefill_columns(self) -> int:
+        """As :attr:`Block.prefill_columns`: the residual stream, and the widest of blocks and additions."""
 
-    def __init__(self, plan: Plan, weights: Weights, layer: int, blocks: Blocks) -> None:
-        super().__init__(plan, weights, layer, blocks)
-        self.mlp_norm = blocks.mlp_norm(plan, weights, "layer.mlp_norm", layer)
+    @property
+    def _joined(self) -> int:
+        """Columns of a residual addition and of the collective before it."""
+        return max(3 * self.plan.partial_width, self.in_prefill.after_row.columns)
 
 
-class SequentialLayer(_TwoNorms):
+class SequentialLayer(Layer):
     """``h = x + attention(norm(x))``, then ``h + mlp(norm(h))``."""
 
+    def __init__(self, plan: Plan, layer: int, blocks: LayerBlocks) -> None:
+        super().__init__(plan, layer, blocks)
+        self.mlp_norm = blocks.mlp_norm(plan, "layer.mlp_norm", layer)
+
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
-        between = self.in_decode
-        attended = self.attention.decode(between.before_column(self.attention_norm.decode(x)), step)
-        h = _add(x, between.after_row(attended), self.residual)
-        fed = self.mlp.decode(between.before_column(self.mlp_norm.decode(h)))
-        return _add(h, between.after_row(fed), self.residual)
+        collectives = self.in_decode
+        attended = self.attention.decode(collectives.before_column(self.attention_norm.decode(x)), step)
+        h = _add(x, collectives.after_row(attended), self.residual)
+        fed = self.mlp.decode(collectives.before_column(self.mlp_norm.decode(h)))
+        return _add(h, collectives.after_row(fed), self.residual)
 
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
-        between = self.in_prefill
-        attended = self.attention.prefill(between.before_column(self.attention_norm.prefill(x)), chunk)
-        h = _add(x, between.after_row(attended), DRAM)
-        fed = self.mlp.prefill(between.before_column(self.mlp_norm.prefill(h)))
-        return _add(h, between.after_row(fed), DRAM)
+        collectives = self.in_prefill
+        attended = self.attention.prefill(collectives.before_column(self.attention_norm.prefill(x)), chunk)
+        h = _add(x, collectives.after_row(attended), DRAM)
+        fed = self.mlp.prefill(collectives.before_column(self.mlp_norm.prefill(h)))
+        return _add(h, collectives.after_row(fed), DRAM)
+
+    @staticmethod
+    def live_tiles(plan: Plan) -> int:
+        return stream_tiles(plan)
+
+    @property
+    def prefill_columns(self) -> int:
+        blocks = max(self.attention.prefill_columns, self.mlp.prefill_columns)
+        return self.plan.prefill.width + max(blocks, self._joined)
 
 
 # Parallel layers (Wang and Komatsuzaki 2021) add both blocks' partial sums on each device: one collective for two.
 
 
-class ParallelLayer(_TwoNorms):
+class ParallelLayer(Layer):
     """``x + attention(norm(x)) + mlp(norm(x))``, each with a norm of its own."""
 
+    def __init__(self, plan: Plan, layer: int, blocks: LayerBlocks) -> None:
+        super().__init__(plan, layer, blocks)
+        self.mlp_norm = blocks.mlp_norm(plan, "layer.mlp_norm", layer)
+
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
-        between = self.in_decode
-        fed = self.mlp.decode(between.before_column(self.mlp_norm.decode(x)))
-        attended = self.attention.decode(between.before_column(self.attention_norm.decode(x)), step)
-        return _add(x, between.after_row(_add(attended, fed, self.partial)), self.residual)
+        collectives = self.in_decode
+        fed = self.mlp.decode(collectives.before_column(self.mlp_norm.decode(x)))
+        attended = self.attention.decode(collectives.before_column(self.attention_norm.decode(x)), step)
+        return _add(x, collectives.after_row(_add(attended, fed, self.partial)), self.residual)
 
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
-        between = self.in_prefill
-        fed = self.mlp.prefill(between.before_column(self.mlp_norm.prefill(x)))
-        attended = self.attention.prefill(between.before_column(self.attention_norm.prefill(x)), chunk)
-        return _add(x, between.after_row(_add(attended, fed, DRAM)), DRAM)
+        collectives = self.in_prefill
+        fed = self.mlp.prefill(collectives.before_column(self.mlp_norm.prefill(x)))
+        attended = self.attention.prefill(collectives.before_column(self.attention_norm.prefill(x)), chunk)
+        return _add(x, collectives.after_row(_add(attended, fed, DRAM)), DRAM)
+
+    @staticmethod
+    def live_tiles(plan: Plan) -> int:
+        return stream_tiles(plan) + _partial_tiles(plan)
+
+    @property
+    def prefill_columns(self) -> int:
+        fed = self.plan.partial_width  # the MLP's partial sums
+        blocks = max(self.attention.prefill_columns + fed, self.mlp.prefill_columns)
+        return self.plan.prefill.width + max(blocks, self._joined)
 
 
 class SharedNormLayer(Layer):
     """``x + attention(n) + mlp(n)`` with ``n = norm(x)``."""
 
     def decode(self, x: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
-        between = self.in_decode
-        normed = between.before_column(self.attention_norm.decode(x))
+        collectives = self.in_decode
+        normed = collectives.before_column(self.attention_norm.decode(x))
         fed = self.mlp.decode(ttnn.clone(normed))  # a block frees what it is given
         attended = self.attention.decode(normed, step)
-        return _add(x, between.after_row(_add(attended, fed, self.partial)), self.residual)
+        return _add(x, collectives.after_row(_add(attended, fed, self.partial)), self.residual)
 
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
-        between = self.in_prefill
-        normed = between.before_column(self.attention_norm.prefill(x))
+        collectives = self.in_prefill
+        normed = collectives.before_column(self.attention_norm.prefill(x))
         fed = self.mlp.prefill(ttnn.clone(normed))
         attended = self.attention.prefill(normed, chunk)
-        return _add(x, between.after_row(_add(attended, fed, DRAM)), DRAM)
+        return _add(x, collectives.after_row(_add(attended, fed, DRAM)), DRAM)
+
+    @staticmethod
+    def live_tiles(plan: Plan) -> int:
+        return stream_tiles(plan) + _partial_tiles(plan)  # the shared norm's output, or the MLP's partial sums
+
+    @property
+    def prefill_columns(self) -> int:
+        other = self.plan.partial_width  # the shared norm's output, or the MLP's partial sums
+        blocks = max(self.attention.prefill_columns, self.mlp.prefill_columns)
+        return self.plan.prefill.width + max(blocks + other, self._joined)
 
 
 LAYERS: dict[str, type[Layer]] = {
@@ -108,6 +154,19 @@ LAYERS: dict[str, type[Layer]] = {
     "parallel": ParallelLayer,
     "parallel_shared_norm": SharedNormLayer,
 }
+
+
+def stream_tiles(plan: Plan) -> int:
+    """L1 tiles a core that the residual stream holds in decode, with the gap that its last addition left."""
+    stream, programs = plan.decode, plan.programs
+    spread = -(-tiles(stream.width) // math.prod(plan.mesh.grid))
+    return 2 * (programs.shard_tiles(stream.width) if stream.is_sharded else spread)
+
+
+def _partial_tiles(plan: Plan) -> int:
+    """L1 tiles a core of what one block leaves alive for the other: partial sums, or the normed stream."""
+    programs = plan.programs
+    return max(programs.shard_tiles(plan.decode.width), programs.shard_tiles(plan.partial_width))
 
 
 def _add(x: ttnn.Tensor, y: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 import ttnn
 
-from ttfamily.core.blocks.kv_cache import LayerCache
+from ttfamily.core.config.precision import ttnn_dtype
 from ttfamily.core.layout.flash_programs import decode_flash, merge_fits, prefill_flash
 from ttfamily.core.layout.plan import BLOCK_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ttfamily.core.blocks.kv_cache import LayerCache
     from ttfamily.core.blocks.rope import Rotation
     from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
     from ttfamily.core.layout.plan import Plan
@@ -42,7 +43,7 @@ class FlashAttention:
     :param writes: whether they are this group's to write; else another group of the same heads does, before.
     :param norms: of queries and keys, or None.
     :param window: tokens that a query sees, or None for all.
-    :param beside: tiles on a core of the activations that are alive in decode beside attention's own.
+    :param live_tiles: L1 tiles a core that other live tensors hold in decode: all but attention's own.
     """
 
     def __init__(
@@ -54,13 +55,13 @@ class FlashAttention:
         writes: bool,
         norms: tuple[HeadNorm, HeadNorm] | None,
         window: int | None,
-        beside: int,
+        live_tiles: int,
     ) -> None:
         heads, programs = plan.heads, plan.programs
         self.num_heads, self.users = heads.query_per_group, plan.users
         self.heads = {"num_heads": self.num_heads, "num_kv_heads": heads.key_value_per_group}
         self.cache, self.writes, self.norms = cache, writes, norms
-        self.cache_dtype = cache.keys.dtype
+        self.cache_dtype = ttnn_dtype(cache.format)
         # A window that reaches over everything is none. Chunked attention refuses a scale that float32 does
         # not hold exactly, as most head_dim**-0.5 are.
         self.arguments: dict[str, Any] = {
@@ -74,7 +75,7 @@ class FlashAttention:
             heads=self.num_heads,
             head_dim=plan.head_dim,
             users=plan.users,
-            beside=beside,
+            live_tiles=live_tiles,
         )
         self.decode_context = programs.user_sharded(plan.users, self.num_heads, plan.head_dim)
         width, counts = self.num_heads * plan.head_dim, programs.core_counts()
@@ -83,11 +84,6 @@ class FlashAttention:
         self.decode_merged = programs.width_sharded(width, self.cores)
         self.prefill_flash = {length: prefill_flash(programs, length, plan.head_dim) for length in plan.prefill_lengths}
         self.merge_heads = _merger(programs, self.num_heads, plan.head_dim)
-
-    @property
-    def caches(self) -> tuple[LayerCache, ...]:
-        """The one cache."""
-        return (self.cache,)
 
     def decode(self, fused: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
         """``[1, 1, B, (H + 2K) E] -> [1, 1, B, H E]``, width-sharded in L1; frees its input."""
@@ -163,11 +159,6 @@ class GroupedFlashAttention:
         self.cores = programs.cores_of(width)
         self.decode_merged = programs.width_sharded(width, self.cores)
 
-    @property
-    def caches(self) -> tuple[LayerCache, ...]:
-        """Those of all groups, a shared one once."""
-        return tuple(dict.fromkeys(group.cache for group in self.groups))
-
     def decode(self, fused: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
         """``[1, 1, B, groups (H + 2K) E] -> [1, 1, B, groups H E]``; the groups meet in DRAM; frees its input."""
         whole = ttnn.to_memory_config(fused, ttnn.DRAM_MEMORY_CONFIG)
@@ -193,15 +184,20 @@ class GroupedFlashAttention:
 
 
 def flash_attention(
-    plan: Plan, layer: int, norms: tuple[HeadNorm, HeadNorm] | None, *, beside: int
+    plan: Plan,
+    layer: int,
+    caches: Sequence[LayerCache],
+    norms: tuple[HeadNorm, HeadNorm] | None,
+    *,
+    live_tiles: int,
 ) -> FlashAttention | GroupedFlashAttention:
-    """Make what stands between the projections of a layer, with its caches.
+    """Make what stands between the projections of a layer.
 
+    :param caches: of the layer, as many as :attr:`HeadPlan.cache_of_group` counts.
     :param norms: of queries and keys, or None.
-    :param beside: as for :class:`FlashAttention`.
+    :param live_tiles: as for :class:`FlashAttention`.
     """
     of_group = plan.heads.cache_of_group
-    caches = [LayerCache(plan, layer) for _ in set(of_group)]
     groups = [
         FlashAttention(
             plan,
@@ -210,7 +206,7 @@ def flash_attention(
             writes=cache not in of_group[:group],
             norms=norms,
             window=plan.spec.attention.window(layer),
-            beside=beside,
+            live_tiles=live_tiles,
         )
         for group, cache in enumerate(of_group)
     ]

@@ -8,38 +8,51 @@ import torch
 import ttnn
 from torch.nn import functional
 
+from ttfamily.core.blocks.block import Block
+from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.blocks.rope import interleave
-from ttfamily.core.mesh.placement import put
 from ttfamily.core.mesh.tiles import TILE
 
 if TYPE_CHECKING:
     from typing import Literal
 
+    from ttfamily.core.config.spec import NormSpec
     from ttfamily.core.layout.plan import Plan
     from ttfamily.core.weights.rules import Weights
 
 # B users, S tokens, H heads, E head_dim (padded)
 
 
-class RmsHeadNorm:
+class RmsHeadNorm(Block):
     """``x / sqrt(mean(x^2) + eps) * weight`` over each head.
 
     The op divides by the padded width, so weight and epsilon carry the ratio of the two widths: with
     mean over E of what is zero in the padding, ``sqrt(mean_E + eps d / E) = sqrt(d / E) sqrt(mean_d + eps)``.
     """
 
-    def __init__(self, plan: Plan, weights: Weights, slot: Literal["q_norm", "k_norm"], layer: int, heads: int) -> None:
-        spec, size = plan.spec.attention, plan.spec.attention.head_dim
-        assert spec.qk_norm is not None  # noqa: S101 -- whoever builds one has looked
-        taken = weights.take(f"layer.attention.{slot}", ((size,),), layer, cut="replicated").weight[0]
-        weight = interleave(taken, size, plan.spec.rope.rotary_dim)  # as the rows of the projection are
-        share = size / plan.head_dim
-        padded = functional.pad(weight.to(torch.float32) * share**0.5, (0, plan.head_dim - size))
-        self.arguments = {
-            "epsilon": spec.qk_norm.eps * share,
-            "weight": put(plan.mesh, padded.reshape(1, 1, -1, TILE), dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT),
-        }
-        self.by_user = plan.programs.user_sharded(plan.users, heads, plan.head_dim)
+    def __init__(
+        self, plan: Plan, name: Literal["q_norm", "k_norm"], layer: int, spec: NormSpec, heads_per_group: int
+    ) -> None:
+        self.plan = plan
+        self.share = plan.spec.attention.head_dim / plan.head_dim
+        self.weight = Parameter(
+            mesh=plan.mesh,
+            slot=f"layer.attention.{name}",
+            layer=layer,
+            shape=(1, 1, plan.head_dim // TILE, TILE),
+            layout=ttnn.ROW_MAJOR_LAYOUT,
+        )
+        self.epsilon = spec.eps * self.share
+        self.by_user = plan.programs.user_sharded(plan.users, heads_per_group, plan.head_dim)
+
+    def load(self, weights: Weights) -> None:
+        """Take the weight."""
+        size = self.plan.spec.attention.head_dim
+        taken = weights.take(self.weight.slot, ((size,),), self.weight.layer, cut="replicated").weight[0]
+        weight = interleave(taken, size, self.plan.spec.rope.rotary_dim)  # as the rows of the projection are
+        padded = functional.pad(weight.to(torch.float32) * self.share**0.5, (0, self.plan.head_dim - size))
+        self.weight.fill(padded.reshape(self.weight.shape))
+        self.arguments = {"epsilon": self.epsilon, "weight": self.weight.tensor}
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, B, H, E] -> [1, B, H, E]``, a core a user; frees its input."""

@@ -5,40 +5,51 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import ttnn
 
-from ttfamily.core.config.precision import ttnn_dtype
+from ttfamily.core.blocks.block import Block
+from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.layout.plan import BLOCK_SIZE
+from ttfamily.core.mesh.placement import Sharding
 from ttfamily.errors import RequestError
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.plan import Plan
+    from ttfamily.core.weights.rules import Weights
 
+CACHE = "kv_cache"  # the slot of keys and values
 SKIP = -1  # paged_fill_cache writes nothing to such a page
 # Flash attention reads whole chunks, so it touches pages behind a user's last one, and masks them. Those name this
 # block: it exists, holds zeros, and nobody owns it.
 SPARE = 0
 
 
-class LayerCache:
+class LayerCache(Block):
     """Keys and values of one group of heads, each ``[blocks, key/value heads, 32, head_dim]``, zeroed.
 
-    They start as zeros because flash decode masks with an addition: what lies behind a user's
+    They start as zeros because flash decode masks with an addition: what lies after a user's
     position must at least be finite.
     """
 
     def __init__(self, plan: Plan, layer: int) -> None:
-        shape = [plan.num_blocks, plan.heads.key_value_per_group, BLOCK_SIZE, plan.head_dim]
-        self.keys, self.values = (
-            ttnn.zeros(
-                shape,
-                dtype=ttnn_dtype(plan.precision.of(layer).kv_cache),
-                layout=ttnn.TILE_LAYOUT,
-                device=plan.mesh.device,
-                memory_config=ttnn.DRAM_MEMORY_CONFIG,
+        mesh, heads = plan.mesh, plan.heads.key_value_per_group * plan.mesh.tensor_parallel
+        self.format = plan.precision.of(layer).kv_cache
+        self.tensors = tuple(
+            Parameter(
+                mesh=mesh,
+                slot=CACHE,
+                layer=layer,
+                shape=(plan.num_blocks * mesh.replicas, heads, BLOCK_SIZE, plan.head_dim),
+                format=self.format,
+                sharding=Sharding(tensor=1, data=0),
             )
-            for _ in range(2)
+            for _ in ("keys", "values")
         )
+
+    def load(self, weights: Weights) -> None:  # noqa: ARG002 -- a cache begins empty
+        """Make both."""
+        for parameter in self.tensors:
+            parameter.fill_with_zeros()
+        self.keys, self.values = (parameter.tensor for parameter in self.tensors)
 
 
 class PageTable:

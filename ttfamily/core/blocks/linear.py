@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import ttnn
 
-from ttfamily.core.config.precision import ttnn_dtype
-from ttfamily.core.mesh.placement import Sharding, put
+from ttfamily.core.blocks.block import Block
+from ttfamily.core.blocks.parameter import Parameter
+from ttfamily.core.mesh.placement import Sharding
 from ttfamily.core.mesh.tiles import TILE
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from ttfamily.core.config.precision import WeightPrecision
     from ttfamily.core.layout.plan import Plan
+
+Cut = Literal["column", "row", "head"]
 
 # B users, S tokens; K, N the parts of in_features and out_features on one device
 
@@ -25,18 +28,26 @@ WEIGHTS = {
     "row": Sharding(tensor=2, hidden=3),
     "head": Sharding(tensor=3, hidden=3),
 }
+# Of a bias [parts, 1, 1, N]: one copy for the devices that make a sum's first part, zeros for the others.
+BIASES = {
+    "column": Sharding(tensor=3, hidden=0),
+    "row": Sharding(tensor=0, hidden=3),
+    "head": Sharding(tensor=3, hidden=3),
+}
 
 
-class Linear:
+class Linear(Block):
     """``x @ weight + bias``, with one copy of the weight for both phases, sharded over the DRAM banks.
 
-    :param weight: ``[out_features, in_features]``, already padded so that a dimension that is cut divides
-        into whole tiles on every device.
-    :param bias: ``[out_features]`` or None.
+    :param name: for messages, ``attention.qkv``.
+    :param slot: whose weights it has.
+    :param in_features: of all devices, padded so that each one's part is whole tiles.
+    :param out_features: the same.
     :param cut: ``column``: outputs along the tensor axis, inputs along the hidden axis. ``row``: inputs along
         the tensor axis, outputs along the hidden axis. ``head``: outputs along both axes. Where inputs are
         cut, devices make partial sums, which the caller adds up; a bias is added on the first of them only.
-    :param beside: tiles on a core of the activations that are alive in decode beside input and output.
+    :param bias: whether it has one.
+    :param live_tiles: L1 tiles a core that other live tensors hold in decode: all but input and output.
     :param cores_in: the cores that decode's input is sharded over, if not as many as K allows.
     :param activation: applied to the output, within the matmul.
     """
@@ -44,66 +55,98 @@ class Linear:
     def __init__(
         self,
         plan: Plan,
-        who: str,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        cut: Literal["column", "row", "head"],
-        precision: WeightPrecision,
+        name: str,
         *,
-        beside: int,
+        slot: str,
+        layer: int | None,
+        in_features: int,
+        out_features: int,
+        cut: Cut,
+        precision: WeightPrecision,
+        bias: bool,
+        live_tiles: int,
         cores_in: int | None = None,
         activation: ttnn.UnaryWithParam | None = None,
     ) -> None:
         mesh, programs = plan.mesh, plan.programs
         tensor, hidden = mesh.tensor_parallel, mesh.hidden_parallel
-        k = weight.shape[1] // {"column": hidden, "row": tensor, "head": 1}[cut]
-        n = weight.shape[0] // {"column": tensor, "row": hidden, "head": tensor * hidden}[cut]
-        self.weight = put(
-            mesh,
-            weight.T[None, None],  # a view: torch keeps [N, K] in memory, as the checkpoint has it
-            dtype=ttnn_dtype(precision.format),
+        k = in_features // {"column": hidden, "row": tensor, "head": 1}[cut]
+        n = out_features // {"column": tensor, "row": hidden, "head": tensor * hidden}[cut]
+        self.weight = Parameter(
+            mesh=mesh,
+            slot=slot,
+            layer=layer,
+            shape=(1, 1, in_features, out_features),
+            format=precision.format,
             memory_config=programs.bank_sharded(k, n),
             sharding=WEIGHTS[cut],
         )
-        self.decode_bias = self.prefill_bias = None
-        if bias is not None:
-            # One copy for the devices that make a sum's first part, zeros for the others.
-            parts, bias_sharding = {
-                "column": (hidden, Sharding(tensor=3, hidden=0)),
-                "row": (tensor, Sharding(tensor=0, hidden=3)),
-                "head": (1, Sharding(tensor=3, hidden=3)),
-            }[cut]
-            row = torch.cat([bias[None], bias.new_zeros(parts - 1, len(bias))])[:, None, None]
+        self.biases: tuple[Parameter, ...] = ()
+        if bias:
+            parts = {"column": hidden, "row": tensor, "head": 1}[cut]
             # The decode matmul reads its bias as it reads its weight, bank by bank; the prefill one does not.
-            banks = programs.bank_sharded(TILE, n)
-            self.decode_bias = put(mesh, row, dtype=ttnn.bfloat16, sharding=bias_sharding, memory_config=banks)
-            self.prefill_bias = put(mesh, row, dtype=ttnn.bfloat16, sharding=bias_sharding)
+            self.biases = tuple(
+                Parameter(
+                    mesh=mesh,
+                    slot=slot,
+                    layer=layer,
+                    shape=(parts, 1, 1, out_features),
+                    memory_config=memory,
+                    sharding=BIASES[cut],
+                )
+                for memory in (programs.bank_sharded(TILE, n), ttnn.DRAM_MEMORY_CONFIG)
+            )
+        who = name if layer is None else f"layer {layer} {name}"
         self.decode_arguments = programs.decode_matmul(
-            who, k, n, precision, beside=beside, cores_in=cores_in, activation=activation
+            who, k, n, precision, live_tiles=live_tiles, cores_in=cores_in, activation=activation
         )
         self.prefill_arguments = {
             rows: programs.prefill_matmul(who, rows, k, n, precision, activation) for rows in plan.prefill_lengths
         }
 
+    def fill(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        """Put ``[out_features, in_features]`` and ``[out_features]`` on the mesh."""
+        self.weight.fill(weight.T[None, None])  # a view: torch keeps [N, K] in memory, as the checkpoint has it
+        self.decode_bias = self.prefill_bias = None
+        if bias is not None:
+            for parameter in self.biases:
+                others = bias.new_zeros(parameter.shape[0] - 1, len(bias))
+                parameter.fill(torch.cat([bias[None], others])[:, None, None])
+            self.decode_bias, self.prefill_bias = (parameter.tensor for parameter in self.biases)
+
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, K] -> [1, 1, B, N]``, both width-sharded in L1."""
-        return ttnn.linear(x, self.weight, bias=self.decode_bias, **self.decode_arguments)
+        return ttnn.linear(x, self.weight.tensor, bias=self.decode_bias, **self.decode_arguments)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, S, K] -> [1, 1, S, N]``, both in DRAM; a long prompt goes through in folds."""
         length = x.shape[2]
         fold, arguments = self.prefill_arguments[length]
         folded = ttnn.reshape(x, (1, length // fold, fold, x.shape[3]))  # [1, S / fold, fold, K]
-        out = ttnn.linear(folded, self.weight, bias=self.prefill_bias, **arguments)  # [1, S / fold, fold, N]
+        out = ttnn.linear(folded, self.weight.tensor, bias=self.prefill_bias, **arguments)  # [1, S / fold, fold, N]
         return ttnn.reshape(out, (1, 1, length, out.shape[3]))
 
 
-class WideLinear:
-    """A column-parallel projection too wide for one matmul's L1: several side by side, outputs joined."""
+class WideLinear(Block):
+    """A column-parallel projection too wide for one matmul's L1: several side by side, outputs joined.
 
-    def __init__(self, parts: Sequence[Linear], output: ttnn.MemoryConfig) -> None:
-        self.parts = parts
-        self.output = output
+    :param widths: of the parts on one device.
+    :param output: where decode puts what the parts made.
+    """
+
+    def __init__(self, parts: Sequence[Linear], widths: Sequence[int], devices: int, output: ttnn.MemoryConfig) -> None:
+        self.parts, self.widths, self.devices, self.output = parts, widths, devices, output
+
+    def fill(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        """Put ``[out_features, in_features]`` and ``[out_features]`` on the mesh, cut into the parts on each device."""
+        weights = self._columns(weight)
+        biases = [None] * len(self.parts) if bias is None else self._columns(bias)
+        for part, own_weight, own_bias in zip(self.parts, weights, biases, strict=True):
+            part.fill(own_weight, own_bias)
+
+    def _columns(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        by_device = tensor.unflatten(0, (self.devices, -1))
+        return [part.flatten(0, 1) for part in by_device.split(list(self.widths), 1)]
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, K] -> [1, 1, B, N]``; the parts meet in DRAM, which has room for any width."""
@@ -121,37 +164,45 @@ class WideLinear:
 
 def column_linear(
     plan: Plan,
-    who: str,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    precision: WeightPrecision,
+    name: str,
     *,
-    beside: int,
+    slot: str,
+    layer: int | None,
+    in_features: int,
+    out_features: int,
+    precision: WeightPrecision,
+    bias: bool,
+    live_tiles: int,
     cut: Literal["column", "head"] = "column",
     activation: ttnn.UnaryWithParam | None = None,
     output: ttnn.MemoryConfig | None = None,
 ) -> Linear | WideLinear:
-    """Make a projection of any width whose outputs are cut over the devices.
+    """Make a projection of any width whose outputs are cut over the devices; parameters as for :class:`Linear`.
 
-    :param weight: ``[devices * N, in_features]``, device by device.
-    :param bias: ``[devices * N]`` or None.
-    :param beside: as for :class:`Linear`.
     :param output: where decode puts what several matmuls made; width-sharded over N's most cores if None.
     """
     mesh, programs = plan.mesh, plan.programs
     devices = mesh.tensor_parallel * (mesh.hidden_parallel if cut == "head" else 1)
-    n, k = weight.shape[0] // devices, weight.shape[1] // (mesh.hidden_parallel if cut == "column" else 1)
-    width = programs.columns_at_once(who, k, n, precision, beside=beside)
-
-    def columns(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
-        return [part.flatten(0, 1) for part in tensor.unflatten(0, (devices, n)).split(width, 1)]
-
-    weights = columns(weight)
-    biases = [None] * len(weights) if bias is None else columns(bias)
+    n, k = out_features // devices, in_features // (mesh.hidden_parallel if cut == "column" else 1)
+    who = name if layer is None else f"layer {layer} {name}"
+    width = programs.columns_at_once(who, k, n, precision, live_tiles=live_tiles)
+    widths = [min(width, n - start) for start in range(0, n, width)]
     parts = [
-        Linear(plan, who, part, shift, cut, precision, beside=beside, activation=activation)
-        for part, shift in zip(weights, biases, strict=True)
+        Linear(
+            plan,
+            name,
+            slot=slot,
+            layer=layer,
+            in_features=in_features,
+            out_features=part * devices,
+            cut=cut,
+            precision=precision,
+            bias=bias,
+            live_tiles=live_tiles,
+            activation=activation,
+        )
+        for part in widths
     ]
     if len(parts) == 1:
         return parts[0]
-    return WideLinear(parts, output or programs.spread_out(n))
+    return WideLinear(parts, widths, devices, output or programs.spread_out(n))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import ttnn
 from torch.nn import functional
 
-from ttfamily.core.blocks.ccl import sum_columns
+from ttfamily.core.blocks.block import Block
+from ttfamily.core.blocks.exchanges import sum_columns
 from ttfamily.core.blocks.linear import Linear, WideLinear, column_linear
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # B users, S tokens, D hidden_size, F intermediate_size on one device
 
+GATE_UP, UP, DOWN = "layer.mlp.gate_up", "layer.mlp.up", "layer.mlp.down"
 ACTIVATIONS = {
     "silu": ttnn.UnaryWithParam(ttnn.UnaryOpType.SILU),
     "gelu": ttnn.UnaryWithParam(ttnn.UnaryOpType.GELU, 0.0),  # 0: exact; the default is a table of line segments
@@ -26,25 +28,33 @@ ACTIVATIONS = {
 }
 
 
-class _Down:
-    """The row-parallel projection that ends both kinds: partial sums, for the layer to add up over the devices."""
+class _Down(Block):
+    """The row-parallel projection that ends both kinds: partial sums, for the layer to add up over the devices.
 
-    def __init__(self, plan: Plan, weights: Weights, layer: int) -> None:
-        spec, hidden = plan.spec.mlp, plan.spec.hidden_size
-        weight = weights.take("layer.mlp.down", ((hidden, spec.intermediate_size),), layer, bias=spec.bias, cut="row")
-        padded = _padded(plan, weight.weight[0].T).T
-        bias = None if weight.bias is None else weight.bias[0]
-        # Beside it: the residual, and the holes of what its input was made of.
-        made_of = 2 * plan.programs.shard_tiles(plan.mlp_width)
+    :param live_tiles: L1 tiles a core that other live tensors hold while it decodes.
+    """
+
+    def __init__(self, plan: Plan, layer: int, live_tiles: int) -> None:
+        self.plan, self.layer = plan, layer
         self.linear = Linear(
             plan,
-            f"layer {layer} mlp.down",
-            padded,
-            bias,
-            "row",
-            plan.precision.of(layer).down,
-            beside=plan.residual_tiles + made_of,
+            "mlp.down",
+            slot=DOWN,
+            layer=layer,
+            in_features=plan.intermediate_size,
+            out_features=plan.spec.hidden_size,
+            cut="row",
+            precision=plan.precision.of(layer).down,
+            bias=plan.spec.mlp.bias,
+            live_tiles=live_tiles,
         )
+
+    def load(self, weights: Weights) -> None:
+        """Take the weight, and the bias if there is one."""
+        spec = self.plan.spec.mlp
+        shape = (self.plan.spec.hidden_size, spec.intermediate_size)
+        taken = weights.take(DOWN, (shape,), self.layer, bias=spec.bias, cut="row")
+        self.linear.fill(_padded(self.plan, taken.weight[0].T).T, None if taken.bias is None else taken.bias[0])
 
     def decode(self, hidden: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, F] -> [1, 1, B, D]`` partial sums; frees its input."""
@@ -59,30 +69,39 @@ class _Down:
         return partial
 
 
-class GatedMlp:
+class GatedMlp(Block):
     """Two column-parallel projections, their product with the activation fused, one row-parallel projection.
 
     The intermediate size is padded with zeros, which meet zero columns of ``down``.
+
+    :param live_tiles: L1 tiles a core that other live tensors hold while it decodes.
     """
 
-    def __init__(self, plan: Plan, weights: Weights, layer: int) -> None:
-        spec, programs = plan.spec.mlp, plan.programs
-        shape = (spec.intermediate_size, plan.spec.hidden_size)
-        both = weights.take("layer.mlp.gate_up", (shape, shape), layer, bias=spec.bias, cut="column")
-        self.gate, self.up = (
-            _projection(plan, layer, name, w, b)
-            for name, w, b in zip(("gate", "up"), both.weight, both.bias or (None, None), strict=True)
-        )
-        self.down = _Down(plan, weights, layer)
-        self.sum_columns = sum_columns(plan.mesh)
-        activation = {"input_tensor_a_activations": [ACTIVATIONS[spec.activation]]}
-        self.decode_product = {**activation, "memory_config": programs.spread_out(plan.mlp_width)}
+    def __init__(self, plan: Plan, layer: int, live_tiles: int) -> None:
+        self.plan, self.layer = plan, layer
+        one = plan.programs.shard_tiles(plan.mlp_width)
+        self.gate = _projection(plan, layer, "gate", GATE_UP, live_tiles + one)
+        self.up = _projection(plan, layer, "up", GATE_UP, live_tiles + one)  # the gate
+        self.down = _Down(plan, layer, live_tiles + 2 * one)  # the gaps that gate and up leave
+        self.sum_columns = sum_columns(plan, plan.mlp_width)
+        activation = {"input_tensor_a_activations": [ACTIVATIONS[plan.spec.mlp.activation]]}
+        self.decode_product = {**activation, "memory_config": plan.programs.spread_out(plan.mlp_width)}
         self.prefill_product = {**activation, "memory_config": ttnn.DRAM_MEMORY_CONFIG}
+
+    def load(self, weights: Weights) -> None:
+        """Take the projections."""
+        spec = self.plan.spec.mlp
+        shape = (spec.intermediate_size, self.plan.spec.hidden_size)
+        both = weights.take(GATE_UP, (shape, shape), self.layer, bias=spec.bias, cut="column")
+        biases = both.bias or (None, None)
+        for linear, weight, bias in zip((self.gate, self.up), both.weight, biases, strict=True):
+            linear.fill(_padded(self.plan, weight), None if bias is None else _padded(self.plan, bias))
+        self.down.load(weights)
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]`` partial sums, width-sharded in L1; frees its input."""
-        gate = self.sum_columns(self.gate.decode(x))  # [1, 1, B, F]
-        up = self.sum_columns(self.up.decode(x))  # [1, 1, B, F]
+        gate = self.sum_columns.decode(self.gate.decode(x))  # [1, 1, B, F]
+        up = self.sum_columns.decode(self.up.decode(x))  # [1, 1, B, F]
         ttnn.deallocate(x)
         hidden = ttnn.multiply(gate, up, **self.decode_product)  # [1, 1, B, F]
         ttnn.deallocate(gate), ttnn.deallocate(up)
@@ -90,72 +109,101 @@ class GatedMlp:
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` partial sums in DRAM; frees its input."""
-        gate = self.sum_columns(self.gate.prefill(x))  # [1, 1, S, F]
-        up = self.sum_columns(self.up.prefill(x))  # [1, 1, S, F]
+        gate = self.sum_columns.prefill(self.gate.prefill(x))  # [1, 1, S, F]
+        up = self.sum_columns.prefill(self.up.prefill(x))  # [1, 1, S, F]
         ttnn.deallocate(x)
         hidden = ttnn.multiply(gate, up, **self.prefill_product)  # [1, 1, S, F]
         ttnn.deallocate(gate), ttnn.deallocate(up)
         return self.down.prefill(hidden)
 
+    @property
+    def prefill_columns(self) -> int:
+        """At the second projection, at its sum, at the product, or at the last projection."""
+        plan, wide = self.plan, self.plan.mlp_width
+        return max(
+            plan.prefill.read_width + 2 * wide,
+            plan.partial_width + wide + self.sum_columns.prefill.columns,
+            3 * wide,
+            wide + plan.partial_width,
+        )
 
-class PlainMlp:
+
+class PlainMlp(Block):
     """One column-parallel projection, one row-parallel projection.
 
-    The activation is fused into the first, unless that makes partial sums: then it comes behind their sum.
+    The activation is fused into the first, unless that makes partial sums: then it comes after their sum.
     The intermediate size is padded with zeros, and every activation here keeps zero.
+
+    :param live_tiles: L1 tiles a core that other live tensors hold while it decodes.
     """
 
-    def __init__(self, plan: Plan, weights: Weights, layer: int) -> None:
-        spec = plan.spec.mlp
-        shape = (spec.intermediate_size, plan.spec.hidden_size)
-        up = weights.take("layer.mlp.up", (shape,), layer, bias=spec.bias, cut="column")
-        bias = None if up.bias is None else up.bias[0]
-        activation = ACTIVATIONS[spec.activation]
+    def __init__(self, plan: Plan, layer: int, live_tiles: int) -> None:
+        self.plan, self.layer = plan, layer
+        one = plan.programs.shard_tiles(plan.mlp_width)
+        activation = ACTIVATIONS[plan.spec.mlp.activation]
         self.whole = plan.mesh.hidden_parallel == 1
-        fused = activation if self.whole else None
-        self.up = _projection(plan, layer, "up", up.weight[0], bias, fused)
-        self.sum_columns = sum_columns(plan.mesh)
+        self.up = _projection(plan, layer, "up", UP, live_tiles + one, activation if self.whole else None)
+        self.down = _Down(plan, layer, live_tiles + 2 * one)  # the gaps of the sum and of what is activated
+        self.sum_columns = sum_columns(plan, plan.mlp_width)
         self.activation = [activation]
-        self.down = _Down(plan, weights, layer)
+
+    def load(self, weights: Weights) -> None:
+        """Take the projections."""
+        spec = self.plan.spec.mlp
+        shape = (spec.intermediate_size, self.plan.spec.hidden_size)
+        up = weights.take(UP, (shape,), self.layer, bias=spec.bias, cut="column")
+        self.up.fill(_padded(self.plan, up.weight[0]), None if up.bias is None else _padded(self.plan, up.bias[0]))
+        self.down.load(weights)
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]`` partial sums, width-sharded in L1; frees its input."""
-        hidden = self._activated(self.up.decode(x))  # [1, 1, B, F]
+        hidden = self._activated(self.sum_columns.decode(self.up.decode(x)))  # [1, 1, B, F]
         ttnn.deallocate(x)
         return self.down.decode(hidden)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` partial sums in DRAM; frees its input."""
-        hidden = self._activated(self.up.prefill(x))  # [1, 1, S, F]
+        hidden = self._activated(self.sum_columns.prefill(self.up.prefill(x)))  # [1, 1, S, F]
         ttnn.deallocate(x)
         return self.down.prefill(hidden)
 
-    def _activated(self, hidden: ttnn.Tensor) -> ttnn.Tensor:
-        if self.whole:
-            return hidden
-        total = self.sum_columns(hidden)
+    def _activated(self, total: ttnn.Tensor) -> ttnn.Tensor:
+        if self.whole:  # within the matmul
+            return total
         activated = ttnn.unary_chain(total, self.activation, memory_config=total.memory_config())
         ttnn.deallocate(total)
         return activated
+
+    @property
+    def prefill_columns(self) -> int:
+        """At the first projection, at its sum, or at the last projection."""
+        plan, wide = self.plan, self.plan.mlp_width
+        return max(
+            plan.prefill.read_width + wide,
+            plan.partial_width + self.sum_columns.prefill.columns,
+            wide + plan.partial_width,
+        )
 
 
 MLPS: dict[str, type[GatedMlp | PlainMlp]] = {"gated": GatedMlp, "plain": PlainMlp}
 
 
 def _projection(
-    plan: Plan,
-    layer: int,
-    name: str,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    activation: ttnn.UnaryWithParam | None = None,
+    plan: Plan, layer: int, name: str, slot: str, live_tiles: int, activation: ttnn.UnaryWithParam | None = None
 ) -> Linear | WideLinear:
     """Make a projection to the padded intermediate size."""
-    shift = None if bias is None else _padded(plan, bias)
-    # Beside it: the residual, and the gate while the other projection runs.
-    beside = plan.residual_tiles + plan.programs.shard_tiles(plan.mlp_width)
-    who, precision = f"layer {layer} mlp.{name}", plan.precision.of(layer).gate_up
-    return column_linear(plan, who, _padded(plan, weight), shift, precision, beside=beside, activation=activation)
+    return column_linear(
+        plan,
+        f"mlp.{name}",
+        slot=slot,
+        layer=layer,
+        in_features=plan.spec.hidden_size,
+        out_features=plan.intermediate_size,
+        precision=plan.precision.of(layer).gate_up,
+        bias=plan.spec.mlp.bias,
+        live_tiles=live_tiles,
+        activation=activation,
+    )
 
 
 def _padded(plan: Plan, tensor: torch.Tensor) -> torch.Tensor:

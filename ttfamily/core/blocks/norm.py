@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.blocks.ccl import DRAM, all_gather, dram_zeros
-from ttfamily.core.mesh.placement import Sharding, put
+from ttfamily.core.blocks.block import Block
+from ttfamily.core.blocks.ccl import Collective
+from ttfamily.core.blocks.parameter import Parameter
+from ttfamily.core.layout.norm_programs import decode_norm, norm_vectors_fit
+from ttfamily.core.mesh.placement import Sharding
 from ttfamily.core.mesh.tiles import TILE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
 
     from ttfamily.core.layout.plan import Plan
@@ -28,96 +29,103 @@ DISTRIBUTED = {
     "layer": (ttnn.layer_norm_pre_all_gather, ttnn.layer_norm_post_all_gather, 2),
 }
 # What a vector does, where the norm has no room for it.
-BY_ITSELF = {"weight": ttnn.multiply, "bias": ttnn.add}
+UNFUSED_OPS = {"weight": ttnn.multiply, "bias": ttnn.add}
 
 
-class Norm:
+class Norm(Block):
     """Normalise over the hidden size (tech report 2.3)."""
 
-    def __init__(self, plan: Plan, weights: Weights, slot: str, layer: int | None = None) -> None:
-        spec = plan.spec.norm
-        taken = weights.take(slot, ((plan.spec.hidden_size,),), layer, bias=spec.bias, cut="replicated")
-        vectors = {"weight": taken.weight[0], "bias": None if taken.bias is None else taken.bias[0]}
-        self.plan = plan
-        who = slot.removeprefix("layer.") if layer is None else f"layer {layer} {slot.removeprefix('layer.')}"
-        self.in_decode = _Pass(plan, who, vectors, "decode", plan.residual_memory)
-        self.in_prefill = _Pass(plan, who, vectors, "prefill", DRAM)
+    def __init__(self, plan: Plan, slot: str, layer: int | None = None) -> None:
+        self.plan, self.slot, self.layer = plan, slot, layer
+        self.in_decode = _Pass(plan, slot, layer, "decode")
+        self.in_prefill = _Pass(plan, slot, layer, "prefill")
+
+    def load(self, weights: Weights) -> None:
+        """Take the weight, and the bias if there is one."""
+        spec = self.plan.spec
+        taken = weights.take(self.slot, ((spec.hidden_size,),), self.layer, bias=spec.norm.bias, cut="replicated")
+        vectors = {"weight": taken.weight[0], **({} if taken.bias is None else {"bias": taken.bias[0]})}
+        self.in_decode.fill(vectors)
+        self.in_prefill.fill(vectors)
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]``, of the residual stream, to width-sharded in L1."""
         normed = self.in_decode(x)
-        return normed if self.in_decode.sharded else ttnn.to_memory_config(normed, self.plan.normed_memory)
+        return normed if self.in_decode.sharded else ttnn.to_memory_config(normed, self.plan.decode.normed)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, S, D] -> [1, 1, S, D]`` in DRAM."""
         return self.in_prefill(x)
 
-    def warm_up(self, rows: int, phase: Phase) -> None:
-        """Run what a pass of so many rows gathers once."""
-        width = self.plan.stream_width(phase)
-        if phase == "prefill" and self.in_prefill.distributed:
-            ttnn.deallocate(self.prefill(dram_zeros(self.plan, rows, width)))
-        if phase == "decode" and self.in_decode.distributed:
-            x = ttnn.to_memory_config(dram_zeros(self.plan, rows, width), self.plan.residual_memory)
-            ttnn.deallocate(self.decode(x))
-            ttnn.deallocate(x)
 
-
-class _Pass:
+class _Pass(Block):
     """The norm as one phase computes it; where the stream is cut, by statistics that the devices gather.
 
     Of a sharded stream the weight is read as rows of one tile's width, row-major: as a tiled row it would be
     padded 32-fold and read as much. Else it is a tiled row: that kernel holds row-major weights only of
     narrower models, and in prefill that is nothing beside the activations.
-
-    :param memory: of the residual stream.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        who: str,
-        vectors: Mapping[str, torch.Tensor | None],
-        phase: Phase,
-        memory: ttnn.MemoryConfig,
-    ) -> None:
-        spec, mesh, programs = plan.spec.norm, plan.mesh, plan.programs
-        sharding, axis = plan.stream_sharding(phase), plan.stream_axis(phase)
-        width = plan.stream_width(phase)
-        self.memory, self.sharded = memory, memory.is_sharded()
-        self.program = {"program_config": programs.decode_norm(width)} if self.sharded else {}
-        self.arguments = {"epsilon": spec.eps, "memory_config": memory, **self.program}
+    def __init__(self, plan: Plan, slot: str, layer: int | None, phase: Phase) -> None:
+        spec, programs, stream = plan.spec.norm, plan.programs, plan.stream(phase)
+        self.memory, self.sharded = stream.memory, stream.is_sharded
+        self.program = {"program_config": decode_norm(programs, stream.width)} if self.sharded else {}
+        self.arguments = {"epsilon": spec.eps, "memory_config": self.memory, **self.program}
         self.op = LOCAL[spec.kind]
         self.statistics, self.by_statistics, numbers = DISTRIBUTED[spec.kind]
-        self.distributed = axis is not None
-        parts = 1 if axis is None else mesh.shape[axis]
-        place = _as_sticks if self.sharded else _as_tiles
-        placed = {name: place(plan, each, sharding) for name, each in vectors.items() if each is not None}
-        fused = self.sharded or not self.distributed
-        if not fused:
-            fused = programs.norm_vectors_fit(who, width, numbers=numbers, parts=parts, vectors=len(placed))
-        self.arguments |= placed if fused else {}
-        self.behind = {} if fused else placed
-        gathered = programs.width_sharded(TILE * numbers * parts, 1) if self.sharded else memory
-        self.gather = all_gather(mesh, axis, gathered)
+        self.distributed = stream.axis is not None
+        names = ("weight", "bias") if spec.bias else ("weight",)
+        self.vectors = {name: _vector(plan, slot, layer, stream.sharding, sticks=self.sharded) for name in names}
+        parts = 1 if stream.axis is None else plan.mesh.shape[stream.axis]
+        self.fused = self.sharded or not self.distributed
+        if not self.fused:
+            self.fused = norm_vectors_fit(
+                programs,
+                slot if layer is None else f"layer {layer} {slot.removeprefix('layer.')}",
+                stream.width,
+                numbers=numbers,
+                parts=parts,
+                vectors=len(names),
+                live_tiles=2 * programs.shard_tiles(stream.width),  # partial sums, in decode; prefill's are in DRAM
+            )
+        width = TILE * numbers
+        self.gather = Collective(
+            mesh=plan.mesh,
+            kind="all_gather",
+            phase=phase,
+            axis=stream.axis,
+            width=width,
+            source=programs.width_sharded(width, 1) if self.sharded else self.memory,
+            memory=programs.width_sharded(width * parts, 1) if self.sharded else self.memory,
+        )
+
+    def fill(self, vectors: dict[str, torch.Tensor]) -> None:
+        """Put ``[D]`` vectors of the whole width on the mesh."""
+        for name, parameter in self.vectors.items():
+            parameter.fill(vectors[name].reshape(parameter.shape))
+        placed = {name: parameter.tensor for name, parameter in self.vectors.items()}
+        self.arguments |= placed if self.fused else {}
+        self.unfused = {} if self.fused else placed
 
     def __call__(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        """``[1, 1, rows, D] -> [1, 1, rows, D]``."""
         if not self.distributed:
             return self.op(x, **self.arguments)
         own = self.statistics(x, **self.program)  # [1, 1, rows, 32 a number]
         normed = self.by_statistics(x, self.gather(own), **self.arguments)  # one small collective
-        for name, vector in self.behind.items():
-            normed = BY_ITSELF[name](normed, vector, memory_config=self.memory)
+        for name, vector in self.unfused.items():
+            normed = UNFUSED_OPS[name](normed, vector, memory_config=self.memory)
         return normed
 
 
-def _as_sticks(plan: Plan, vector: torch.Tensor, sharding: Sharding) -> ttnn.Tensor:
-    """Put ``[D]`` on the mesh as ``[1, 1, D / 32, 32]``, whose rows are cut where the stream's columns are."""
-    rows = Sharding(tensor=sharding.tensor and 2, hidden=sharding.hidden and 2)
-    sticks = vector.reshape(1, 1, -1, TILE)
-    return put(plan.mesh, sticks, dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT, sharding=rows)
-
-
-def _as_tiles(plan: Plan, vector: torch.Tensor, sharding: Sharding) -> ttnn.Tensor:
-    """Put ``[D]`` on the mesh as ``[1, 1, 1, D]``, a row of tiles."""
-    return put(plan.mesh, vector[None, None, None], dtype=ttnn.bfloat16, sharding=sharding)
+def _vector(plan: Plan, slot: str, layer: int | None, sharding: Sharding, *, sticks: bool) -> Parameter:
+    """Declare ``[D]``: a row of tiles, or sticks ``[1, 1, D / 32, 32]`` that are cut where the stream's columns are."""
+    width, rows = plan.spec.hidden_size, Sharding(tensor=sharding.tensor and 2, hidden=sharding.hidden and 2)
+    return Parameter(
+        mesh=plan.mesh,
+        slot=slot,
+        layer=layer,
+        shape=(1, 1, width // TILE, TILE) if sticks else (1, 1, 1, width),
+        layout=ttnn.ROW_MAJOR_LAYOUT if sticks else ttnn.TILE_LAYOUT,
+        sharding=rows if sticks else sharding,
+    )

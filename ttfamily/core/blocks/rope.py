@@ -13,6 +13,8 @@ import torch
 import ttnn
 from torch.nn import functional
 
+from ttfamily.core.blocks.block import Block
+from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.config.rope_frequencies import depends_on_length, prompt_table, rope_table
 from ttfamily.core.mesh.placement import put
 from ttfamily.core.mesh.tiles import TILE, round_up
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ttfamily.core.layout.plan import Plan
+    from ttfamily.core.weights.rules import Weights
 
 # B users, S tokens, E head_dim (padded)
+
+ROPE = "rope"  # the slot of what the tables take
 
 
 @attrs.frozen
@@ -37,34 +42,44 @@ class Rotation:
     swap: ttnn.Tensor
 
 
-class Rope:
+class Rope(Block):
     """The tables of all positions, on the device, and the rotation of a step or a prompt."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        positions = round_up(plan.max_seq_len, plan.prefill_lengths[-1])  # room for the padding of the last chunk
-        tables = self._widen(rope_table(plan.spec.rope, positions))
-        # Looked up by row in decode, cut in whole tiles in prefill: one copy in each layout.
-        self.rows = [put(plan.mesh, t, dtype=ttnn.bfloat16, layout=ttnn.ROW_MAJOR_LAYOUT) for t in tables]
-        self.tiled = [put(plan.mesh, t, dtype=ttnn.bfloat16) for t in tables]
-        users, programs = plan.users, plan.programs
-        self.shard = programs.user_sharded(users, TILE, plan.head_dim)
-        swap = pair_swap()
-        self.prefill_swap = put(plan.mesh, swap, dtype=ttnn.bfloat16)
-        self.decode_swap = put(
-            plan.mesh,
-            swap.repeat(1, 1, users, 1),
-            dtype=ttnn.bfloat16,
-            memory_config=programs.user_sharded(users, TILE, TILE),
+        mesh, programs = plan.mesh, plan.programs
+        self.positions = round_up(plan.max_seq_len, plan.prefill_lengths[-1])  # room for the last chunk's padding
+        shape = (1, 1, self.positions, plan.head_dim)
+        # Cosine and sine, looked up by row in decode, cut in whole tiles in prefill: one copy in each layout.
+        self.rows, self.tiled = (
+            tuple(Parameter(mesh=mesh, slot=ROPE, shape=shape, layout=layout) for _ in ("cos", "sin"))
+            for layout in (ttnn.ROW_MAJOR_LAYOUT, ttnn.TILE_LAYOUT)
         )
+        self.shard = programs.user_sharded(plan.users, TILE, plan.head_dim)
+        self.prefill_swap = Parameter(mesh=mesh, slot=ROPE, shape=(1, 1, TILE, TILE))
+        self.decode_swap = Parameter(
+            mesh=mesh,
+            slot=ROPE,
+            shape=(1, 1, plan.users * TILE, TILE),
+            memory_config=programs.user_sharded(plan.users, TILE, TILE),
+        )
+
+    def load(self, weights: Weights) -> None:  # noqa: ARG002 -- they follow from the spec
+        """Compute the tables."""
+        tables = self._widen(rope_table(self.plan.spec.rope, self.positions))
+        for copies in (self.rows, self.tiled):
+            for parameter, table in zip(copies, tables, strict=True):
+                parameter.fill(table)
+        self.prefill_swap.fill(pair_swap())
+        self.decode_swap.fill(pair_swap().repeat(1, 1, self.plan.users, 1))
 
     def decode(self, positions: ttnn.Tensor) -> Rotation:
         """``[1, B]`` uint32 -> the rotation of every user's position; all on the device, so a trace holds it."""
         cos, sin = (self._look_up(table, positions) for table in self.rows)
-        return Rotation(cos, sin, self.decode_swap)
+        return Rotation(cos, sin, self.decode_swap.tensor)
 
-    def _look_up(self, table: ttnn.Tensor, positions: ttnn.Tensor) -> ttnn.Tensor:
-        rows = ttnn.embedding(positions, table, layout=ttnn.TILE_LAYOUT)  # [1, B, E]
+    def _look_up(self, table: Parameter, positions: ttnn.Tensor) -> ttnn.Tensor:
+        rows = ttnn.embedding(positions, table.tensor, layout=ttnn.TILE_LAYOUT)  # [1, B, E]
         users = ttnn.transpose(ttnn.unsqueeze_to_4D(rows), 1, 2)  # [1, B, 1, E]
         return ttnn.to_memory_config(users, self.shard)
 
@@ -76,8 +91,8 @@ class Rope:
             cos, sin = (put(self.plan.mesh, table, dtype=ttnn.bfloat16) for table in self._widen(padded))
         else:
             end = (1, 1, start + length, self.plan.head_dim)
-            cos, sin = (ttnn.slice(table, (0, 0, start, 0), end) for table in self.tiled)
-        return Rotation(cos, sin, self.prefill_swap)
+            cos, sin = (ttnn.slice(table.tensor, (0, 0, start, 0), end) for table in self.tiled)
+        return Rotation(cos, sin, self.prefill_swap.tensor)
 
     def _widen(self, cos_sin: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """``[positions, rotary_dim / 2] -> [1, 1, positions, E]``: each angle twice, the rest unturned."""

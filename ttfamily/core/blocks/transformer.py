@@ -2,47 +2,66 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.blocks.ccl import Exchange, dram_zeros, room_for_semaphores
+from ttfamily.core.blocks.block import Block
+from ttfamily.core.blocks.ccl import warm_up
 from ttfamily.core.blocks.decoder import LAYERS
 from ttfamily.core.blocks.embedding import Embedding
+from ttfamily.core.blocks.exchanges import before_head
+from ttfamily.core.blocks.kv_cache import CACHE
 from ttfamily.core.blocks.lm_head import LmHead
 from ttfamily.core.blocks.norm import Norm
-from ttfamily.core.blocks.rope import Rope
+from ttfamily.core.blocks.rope import ROPE, Rope
 from ttfamily.core.blocks.steps import DecodeStep
+from ttfamily.core.layout.budget import Budget
+from ttfamily.core.layout.sizes import paged, tiled
 from ttfamily.core.mesh.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ttfamily.core.blocks.slots import Blocks
+    from ttfamily.core.blocks.slots import LayerBlocks
     from ttfamily.core.blocks.steps import PrefillChunk
     from ttfamily.core.layout.plan import Plan
-    from ttfamily.core.layout.schemes import Phase
     from ttfamily.core.weights.rules import Weights
 
 # B users, S tokens, D hidden_size, V vocabulary on one device
 
+PAGE_TABLE, INT32_BYTES = "page_table", 4
+SMALL = 1 << 20  # bytes for tokens, positions and pages of a step and a chunk, and for the rounding of temporaries
 
-class Transformer:
-    """Built once, weights streaming in tensor by tensor; then ``prefill`` and ``decode`` are device ops only."""
 
-    def __init__(self, plan: Plan, weights: Weights, blocks: Blocks, progress: Callable[[int, int], None]) -> None:
-        count = plan.spec.num_hidden_layers
+class Transformer(Block):
+    """Built from a plan, then loaded tensor by tensor; then ``prefill`` and ``decode`` are device ops only."""
+
+    def __init__(self, plan: Plan, blocks: LayerBlocks) -> None:
+        kind = LAYERS[plan.spec.residual]
         self.plan = plan
-        self.in_decode, self.in_prefill = Exchange(plan, "decode"), Exchange(plan, "prefill")
-        self.embedding = Embedding(plan, weights)
+        self.embedding = Embedding(plan)
         self.rope = Rope(plan)
-        self.layers = []
-        for layer in range(count):
-            self.layers.append(LAYERS[plan.spec.residual](plan, weights, layer, blocks))
-            progress(layer + 1, count + 1)
-        self.norm = Norm(plan, weights, "norm")
-        self.lm_head = LmHead(plan, weights)
-        progress(count + 1, count + 1)
+        self.layers = [kind(plan, layer, blocks) for layer in range(plan.spec.num_hidden_layers)]
+        self.norm = Norm(plan, "norm")
+        self.gather_in_decode, self.gather_in_prefill = before_head(plan, "decode"), before_head(plan, "prefill")
+        self.lm_head = LmHead(plan, kind.live_tiles(plan))
+
+    def load(self, weights: Weights, progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
+        """Fill every parameter; weights stream in tensor by tensor.
+
+        :param progress: called with the parts that are done and all of them.
+        """
+        count = len(self.layers) + 1
+        self.embedding.load(weights)
+        self.rope.load(weights)
+        for done, layer in enumerate(self.layers, start=1):
+            layer.load(weights)
+            progress(done, count)
+        self.norm.load(weights)
+        self.lm_head.load(weights)
+        progress(count, count)
 
     def decode(
         self, tokens: ttnn.Tensor, positions: ttnn.Tensor, rope_positions: ttnn.Tensor, page_table: ttnn.Tensor
@@ -60,35 +79,14 @@ class Transformer:
         for layer in self.layers:
             x = layer.decode(x, step)
         del step
-        normed = self.in_decode.before_head(self.norm.decode(x))
+        normed = self.gather_in_decode(self.norm.decode(x))
         ttnn.deallocate(x)
         logits = self.lm_head.decode(normed)
         ttnn.deallocate(normed)
         return logits
 
-    def prepare_collectives(self) -> None:
-        """Run every collective of both phases once, while nothing else is in L1.
-
-        Each program of a collective keeps semaphores in L1, for good. Made among live activations, they would
-        stand in the way of later programs' buffers; made after a trace was captured, they would lie where its
-        activations do, and a replay would overwrite them.
-        """
-        if not self.plan.mesh.has_collectives:
-            return
-        with room_for_semaphores(self.plan):
-            self._warm_up(self.plan.users, "decode", self.in_decode)
-            for length in self.plan.prefill_lengths:
-                self._warm_up(length, "prefill", self.in_prefill)
-            tile = dram_zeros(self.plan, TILE, self.plan.stream_width("prefill"))
-            ttnn.deallocate(self.logits_at(tile, 0))
-
-    def _warm_up(self, rows: int, phase: Phase, exchange: Exchange) -> None:
-        exchange.warm_up(rows)
-        self.norm.warm_up(rows, phase)
-        self.embedding.warm_up(rows, phase)
-
     def prefill(self, tokens: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
-        """``[1, S]`` uint32 -> the residual stream behind the last layer, ``[1, 1, S, D]`` in DRAM."""
+        """``[1, S]`` uint32 -> the residual stream after the last layer, ``[1, 1, S, D]`` in DRAM."""
         x = self.embedding.prefill(tokens)
         for layer in self.layers:
             x = layer.prefill(x, chunk)
@@ -98,8 +96,39 @@ class Transformer:
         """Logits of the tile that holds ``token``, ``[1, 1, 32, V]``, cut over the devices: row ``token % 32``."""
         start = token // TILE * TILE
         tile = ttnn.slice(x, (0, 0, start, 0), (1, 1, start + TILE, x.shape[3]))
-        normed = self.in_prefill.before_head(self.norm.prefill(tile))  # [1, 1, 32, hidden_size]
+        normed = self.gather_in_prefill(self.norm.prefill(tile))  # [1, 1, 32, hidden_size]
         ttnn.deallocate(tile)
-        logits = self.lm_head.decode(ttnn.to_memory_config(normed, self.plan.whole_memory))
+        logits = self.lm_head.decode(ttnn.to_memory_config(normed, self.plan.decode.whole))
         ttnn.deallocate(normed)
         return logits
+
+    def prepare_collectives(self) -> None:
+        """Run every collective once for each number of rows, before anything else is in L1."""
+        warm_up(self.plan, self.collectives())
+
+    # ---- what it takes
+
+    def budget(self) -> Budget:
+        """Add up what the blocks say."""
+        held: Counter[str] = Counter()
+        for parameter in self.parameters():
+            held[parameter.slot] += parameter.dram_bytes
+        plan, banks = self.plan, self.plan.mesh.dram_banks
+        context = {slot: held.pop(slot, 0) for slot in (CACHE, ROPE)}
+        return Budget(
+            weights=held,
+            context={**context, PAGE_TABLE: paged(plan.users, plan.pages * INT32_BYTES, banks)},
+            running={"logits": self.lm_head.logits_bytes, "activations": self._activations()},
+        )
+
+    def _activations(self) -> int:
+        """What the longest prefill chunk allocates.
+
+        It needs more than it has at once: its stream leaves a gap of its own size, too small for the rest.
+        """
+        plan, banks = self.plan, self.plan.mesh.dram_banks
+        rows = plan.prefill_lengths[-1]
+        gap_and_rotation = tiled(rows, plan.partial_width, banks) + 2 * tiled(rows, plan.head_dim, banks)
+        columns = max(layer.prefill_columns for layer in self.layers)
+        last = tiled(rows, plan.prefill.width, banks) + self.lm_head.logits_bytes
+        return max(tiled(rows, columns, banks) + gap_and_rotation, last) + SMALL

@@ -22,6 +22,8 @@ Layers = tuple[tuple[range, "LayerPrecision"], ...]
 
 # Of a 32 x 32 tile, with the exponents that a block format shares.
 TILE_BYTES: dict[str, int] = {"fp32": 4096, "bf16": 2048, "bfp8": 1088, "bfp4": 576}
+BF16_BYTES = 2  # of an element
+BF16_TILE_BYTES, FP32_TILE_BYTES = TILE_BYTES["bf16"], TILE_BYTES["fp32"]
 _FIDELITY: dict[str, Fidelity] = {"bf16": "HiFi4", "bfp8": "HiFi2", "bfp4": "LoFi"}
 
 FORMATS = tuple(_FIDELITY)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.layout.programs import BF16, ROTATION_TILES
+from ttfamily.core.config.precision import BF16_TILE_BYTES
+from ttfamily.core.layout.programs import ROTATION_TILES
 from ttfamily.core.mesh.tiles import TILE, tiles
 
 if TYPE_CHECKING:
@@ -35,28 +36,28 @@ def attention_buffers(chunk: int, head_dim: int) -> int:
     high, wide = tiles(chunk), tiles(head_dim)
     heads = (8 * high + min(4, 2 * high)) * wide  # queries, keys and values, twice each, and outputs
     scores = high * (high + 5) + 5
-    return (heads + scores + MASKS) * BF16
+    return (heads + scores + MASKS) * BF16_TILE_BYTES
 
 
 def decode_flash(
-    programs: Programs, who: str, *, keys: int, heads: int, head_dim: int, users: int, beside: int
+    programs: Programs, who: str, *, keys: int, heads: int, head_dim: int, users: int, live_tiles: int
 ) -> ttnn.SDPAProgramConfig:
     """The longest steps over the keys, then the most cores for a head, that fit in L1.
 
     :param keys: tokens that the page table reaches.
     :param heads: query heads of one chip.
-    :param beside: tiles on a core of the activations that are alive beside queries and output.
+    :param live_tiles: tiles on a core that live tensors hold, other than queries and output.
     :raises LayoutError: if none fits.
     """
     high, wide = tiles(heads), tiles(head_dim)
     shards = 1 + -(-users // math.prod(programs.mesh.grid))
-    resident = (high * wide * shards + beside + ROTATION_TILES) * BF16
+    resident = (high * wide * shards + live_tiles + ROTATION_TILES) * BF16_TILE_BYTES
 
     def needed(chunk: int, cores: int) -> int:
         partial = cores * (high * wide + 2 * high)  # of every core that works on the head, with its maximum and sum
         stepwise = tiles(chunk) * (4 * wide + 2 * high)  # keys and values, a step ahead; scores
         buffers = partial + stepwise + 6 * high * wide + 9 * high + 3
-        return resident + buffers * BF16
+        return resident + buffers * BF16_TILE_BYTES
 
     for chunk, cores in product((n for n in CHUNKS if keys % n == 0), (MOST_CORES, 8, 4, 2, 1)):
         if needed(chunk, cores) <= programs.room:
@@ -66,7 +67,7 @@ def decode_flash(
 
 def merge_fits(programs: Programs, width: int) -> bool:
     """Whether one core can merge heads of ``width`` elements together: it keeps them in two buffers."""
-    return 2 * tiles(width) * BF16 <= programs.prefill_room
+    return 2 * tiles(width) * BF16_TILE_BYTES <= programs.prefill_room
 
 
 def _config(programs: Programs, query_chunk: int, key_chunk: int, cores_per_head: int) -> ttnn.SDPAProgramConfig:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import attrs
-import ttnn
 
-from ttfamily.core.layout.budget import PAGE_STEP, longest_context
 from ttfamily.core.layout.heads import HeadPlan, plan_heads
 from ttfamily.core.layout.programs import Programs
 from ttfamily.core.layout.schemes import PHASES, alternatives, choose
-from ttfamily.core.mesh.placement import WHOLE, Sharding
-from ttfamily.core.mesh.tiles import TILE, round_up, tiles
+from ttfamily.core.layout.stream import StreamLayout
+from ttfamily.core.mesh.tiles import TILE, round_up
 from ttfamily.errors import PlanError
 
 if TYPE_CHECKING:
@@ -27,9 +24,8 @@ if TYPE_CHECKING:
 MAX_HEAD_DIM = 256
 MAX_BATCH = 32  # users are the rows of one tile
 BLOCK_SIZE = 32  # tokens in a block of the KV cache: one tile
+PAGE_STEP = 128  # tokens: flash decode takes so many at once, and with fewer would be all overhead
 LATER_CHUNK = 256
-# The residual stream, [1, 1, rows, D], by scheme.
-STREAM = {"replicated": WHOLE, "fractured": Sharding(tensor=3), "two_dimensional": Sharding(hidden=3)}
 LENGTHS = (32, 64, 96, 128, 256, 512, 1024, 2048)  # of prompts, padded; a longer one goes in chunks of the last
 
 
@@ -42,7 +38,8 @@ class Plan:
     :param intermediate_size: of all tensor-parallel devices, padded so that each one's part spreads over its cores.
     :param vocab_per_device: padded to whole tiles; the last device holds the padding.
     :param alternatives: the schemes of each phase with what they move, the least first.
-    :param schemes: how the residual stream lies over the devices in each phase.
+    :param decode: where decode has the residual stream.
+    :param prefill: where prefill has it.
     :param max_batch_size: users of all replicas together.
     :param max_seq_len: prompt and generation together, tokens.
     """
@@ -55,7 +52,8 @@ class Plan:
     intermediate_size: int
     vocab_per_device: int
     alternatives: Mapping[Phase, tuple[Alternative, ...]]
-    schemes: Mapping[Phase, Scheme]
+    decode: StreamLayout
+    prefill: StreamLayout
     max_batch_size: int
     max_seq_len: int
 
@@ -67,13 +65,11 @@ class Plan:
         precision: PrecisionPolicy,
         *,
         max_batch_size: int,
-        max_seq_len: int | None,
         scheme: Scheme | None = None,
     ) -> Plan:
-        """Lay ``spec`` out on ``mesh``.
+        """Lay ``spec`` out on ``mesh``, for the longest context of the model, whether it fits in DRAM or not.
 
         :param max_batch_size: users of all replicas together.
-        :param max_seq_len: None for the model's own limit, or what fits beside the weights if that is less.
         :param scheme: how the residual stream lies over the devices, in both phases; by default whatever moves
             the fewest bytes in each.
         :raises PlanError: if a size cannot be laid out, naming it.
@@ -93,7 +89,8 @@ class Plan:
             phase: alternatives(spec, mesh.spec, TILE if phase == "decode" else LENGTHS[-1], columns_out)
             for phase in PHASES
         }
-        plan = cls(
+        schemes = choose(found, scheme, mesh.spec)
+        return cls(
             mesh=mesh,
             spec=spec,
             precision=precision,
@@ -102,20 +99,10 @@ class Plan:
             intermediate_size=intermediate_size,
             vocab_per_device=programs.spread(-(-spec.vocab_size // (devices * mesh.hidden_parallel))),
             alternatives=found,
-            schemes=choose(found, scheme, mesh.spec),
+            **{phase: StreamLayout.of(spec, mesh, programs, phase, schemes[phase]) for phase in PHASES},
             max_batch_size=max_batch_size,
             max_seq_len=spec.longest_context,
         )
-        fits = longest_context(plan, mesh.dram_bytes()[1])
-        asked = fits if max_seq_len is None else max_seq_len
-        if not 1 <= asked <= fits:
-            limit = "the longest context of the model"
-            if fits < spec.longest_context:
-                limit = f"what fits on {mesh.name} beside the weights for {max_batch_size} users"
-            raise PlanError(
-                "max_seq_len", got=str(max_seq_len), expected=f"1 to {fits}, {limit}", fix="Ask for a shorter context."
-            )
-        return attrs.evolve(plan, max_seq_len=asked)
 
     @property
     def programs(self) -> Programs:
@@ -131,21 +118,13 @@ class Plan:
         """
         return tuple(n for shorter, n in zip((0, *LENGTHS), LENGTHS, strict=False) if shorter < self.max_seq_len)
 
-    def stream_sharding(self, phase: Phase) -> Sharding:
-        """How the residual stream, ``[1, 1, rows, D]``, is cut in a phase."""
-        return STREAM[self.schemes[phase]]
+    def stream(self, phase: Phase) -> StreamLayout:
+        """Where a phase has the residual stream."""
+        return self.decode if phase == "decode" else self.prefill
 
-    def stream_axis(self, phase: Phase) -> int | None:
-        """The mesh axis along which the residual stream is cut in a phase."""
-        mesh = self.mesh.spec
-        return {"replicated": None, "fractured": mesh.tensor_axis, "two_dimensional": mesh.hidden_axis}[
-            self.schemes[phase]
-        ]
-
-    def stream_width(self, phase: Phase) -> int:
-        """What a device has of the residual stream's width."""
-        axis = self.stream_axis(phase)
-        return self.spec.hidden_size // (1 if axis is None else self.mesh.shape[axis])
+    def rows(self, phase: Phase) -> tuple[int, ...]:
+        """How many rows a pass of a phase may have."""
+        return (self.users,) if phase == "decode" else self.prefill_lengths
 
     @property
     def embedding_axis(self) -> int | None:
@@ -154,17 +133,11 @@ class Plan:
         The stream's, where a phase cuts it. A whole stream is gathered from a table cut along the tensor axis, which
         saves each device most of a table at the price of one small collective; None where that is no whole tiles.
         """
-        of_streams = [axis for axis in map(self.stream_axis, PHASES) if axis is not None]
+        of_streams = [axis for axis in (self.decode.axis, self.prefill.axis) if axis is not None]
         if of_streams:
             return of_streams[0]
         even = self.spec.hidden_size % (TILE * self.mesh.tensor_parallel) == 0
         return self.mesh.spec.tensor_axis if self.mesh.tensor_parallel > 1 and even else None
-
-    @property
-    def embedding_width(self) -> int:
-        """What a device has of a row of the embedding's table."""
-        axis = self.embedding_axis
-        return self.spec.hidden_size // (1 if axis is None else self.mesh.shape[axis])
 
     @property
     def partial_width(self) -> int:
@@ -177,46 +150,14 @@ class Plan:
         return self.heads.fused_per_device * self.head_dim
 
     @property
+    def query_width(self) -> int:
+        """What a device has of the width of all query heads."""
+        return self.heads.query_per_device * self.head_dim
+
+    @property
     def mlp_width(self) -> int:
         """What a device has of the intermediate size."""
         return self.intermediate_size // self.mesh.tensor_parallel
-
-    @property
-    def decode_norm_sharded(self) -> bool:
-        """Whether a norm in decode runs on shards of the width: not where a wide one spreads over few cores."""
-        return self.programs.norm_fits(self.stream_width("decode"), self.spec.norm.kind)
-
-    @property
-    def residual_memory(self) -> ttnn.MemoryConfig:
-        """Where decode has a device's part of the residual stream: in L1, width-sharded if a norm fits beside it so."""
-        return self.normed_memory if self.decode_norm_sharded else ttnn.L1_MEMORY_CONFIG
-
-    @property
-    def normed_memory(self) -> ttnn.MemoryConfig:
-        """Where decode has a device's part of the normed stream."""
-        return self.programs.spread_out(self.stream_width("decode"))
-
-    @property
-    def partial_memory(self) -> ttnn.MemoryConfig:
-        """Where decode has the partial sums of a row-parallel projection."""
-        return self.programs.spread_out(self.partial_width)
-
-    @property
-    def whole_memory(self) -> ttnn.MemoryConfig:
-        """Where decode has the whole width of the stream, once it is gathered."""
-        return self.programs.spread_out(self.spec.hidden_size)
-
-    @property
-    def residual_tiles(self) -> int:
-        """Tiles on a core that the residual stream takes in decode, with the hole that its last addition left.
-
-        In a parallel layer another tensor is alive: the shared norm's output, or the other block's partial sums.
-        """
-        width = self.stream_width("decode")
-        sharded = self.programs.shard_tiles(width)
-        one = sharded if self.decode_norm_sharded else -(-tiles(width) // math.prod(self.mesh.grid))
-        other = 0 if self.spec.residual == "sequential" else max(sharded, self.programs.shard_tiles(self.partial_width))
-        return 2 * one + other
 
     @property
     def users(self) -> int:

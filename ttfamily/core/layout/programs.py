@@ -6,12 +6,12 @@ out-of-memory messages on the mock cluster): what does not fit is found when the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import ttnn
 
-from ttfamily.core.config.precision import TILE_BYTES
+from ttfamily.core.config.precision import BF16_TILE_BYTES, FP32_TILE_BYTES
 from ttfamily.core.mesh.tiles import TILE, largest_divisor, round_up, tiles
 from ttfamily.errors import LayoutError
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ttfamily.core.mesh.mesh import Mesh
 
 ROW_TILES = 1  # decode: up to 32 users are the rows of one tile
-BF16, FP32 = TILE_BYTES["bf16"], TILE_BYTES["fp32"]
 DEST_TILES = 4  # the destination registers hold four tiles of float32 sums
 ROTATION_TILES = 17  # cosine and sine of one user at head_dim 256, and the swap tile
 COLLECTIVES_BYTES = 32 << 10  # at the top of L1, where their semaphores lie
@@ -102,13 +101,13 @@ class Programs:
 
     @property
     def room(self) -> int:
-        """Bytes of a core's L1 for tensors and programs: what firmware and the collectives' semaphores leave."""
+        """Bytes of a core's L1 for tensors and programs: what firmware and semaphores leave."""
         return len(self.mesh.l1) - (COLLECTIVES_BYTES if self.mesh.has_collectives else 0)
 
     @property
     def prefill_room(self) -> int:
         """The same in prefill, whose tensors are in DRAM: only the swap tile of decode's rotation stays."""
-        return self.room - BF16
+        return self.room - BF16_TILE_BYTES
 
     def too_large(self, who: str, shape: str, needed: int) -> LayoutError:
         """Say that what ``who`` does with ``shape`` needs more of a core's L1 than there is.
@@ -132,24 +131,25 @@ class Programs:
         n: int,
         precision: WeightPrecision,
         *,
-        beside: int,
+        live_tiles: int,
         cores_in: int | None = None,
         activation: ttnn.UnaryWithParam | None = None,
     ) -> MatmulArguments:
         """DRAM-sharded matmul ``[32, k] @ [k, n]``, activations width-sharded.
 
-        :param beside: tiles on a core of the activations that are alive beside input and output.
+        :param live_tiles: tiles on a core that live tensors hold, other than input and output.
         :param cores_in: that the input is sharded over; as many as ``k`` allows if None.
         :raises LayoutError: if no block of the inner dimension fits in L1.
         """
         cores_in, cores_out = cores_in or self.cores_of(k), self.cores_of(n)
         inner, per_bank = tiles(k) // cores_in, self._bank_tiles(n)
-        resident = (inner + tiles(n) // cores_out + beside + ROTATION_TILES) * BF16
+        resident = (inner + tiles(n) // cores_out + live_tiles + ROTATION_TILES) * BF16_TILE_BYTES
 
         def needed(block: int) -> int:
             return resident + decode_buffers(block, per_bank, precision.tile_bytes)
 
-        fitting = [d for d in range(1, inner + 1) if inner % d == 0 and needed(d) <= self.room]
+        room = self.room
+        fitting = [d for d in range(1, inner + 1) if inner % d == 0 and needed(d) <= room]
         if not fitting:
             raise self.too_large(who, f"[{TILE}, {k}] @ [{k}, {n}] in decode", needed(1))
         return {
@@ -187,8 +187,8 @@ class Programs:
         def needed(fold: int, block: int) -> int:
             return prefill_buffers(-(-tiles(fold) // y), block, per_core_n, precision.tile_bytes)
 
-        inner = [d for d in range(1, MAX_INNER_TILES + 1) if tiles(k) % d == 0]
-        fitting = [(min(d, 4), f, d) for f in folds for d in inner if needed(f, d) <= self.prefill_room]
+        inner, room = [d for d in range(1, MAX_INNER_TILES + 1) if tiles(k) % d == 0], self.prefill_room
+        fitting = [(min(d, 4), f, d) for f in folds for d in inner if needed(f, d) <= room]
         if not fitting:
             raise self.too_large(who, f"[{rows}, {k}] @ [{k}, {n}] in prefill", needed(min(folds), 1))
         _, fold, block = max(fitting)
@@ -209,7 +209,7 @@ class Programs:
             "dtype": ttnn.bfloat16,
         }
 
-    def columns_at_once(self, who: str, k: int, n: int, precision: WeightPrecision, *, beside: int) -> int:
+    def columns_at_once(self, who: str, k: int, n: int, precision: WeightPrecision, *, live_tiles: int) -> int:
         """The widest part of ``n`` columns, in whole tiles, whose matmuls fit in L1 in both phases.
 
         :raises LayoutError: if not even one tile's width does.
@@ -218,7 +218,7 @@ class Programs:
         for parts in range(1, tiles(n) + 1):
             width = min(round_up(-(-n // parts), unit), n)
             try:
-                self.decode_matmul(who, k, width, precision, beside=beside)
+                self.decode_matmul(who, k, width, precision, live_tiles=live_tiles)
                 self.prefill_matmul(who, TILE, k, width, precision)
             except LayoutError:
                 if width <= unit:
@@ -226,49 +226,6 @@ class Programs:
             else:
                 return width
         raise AssertionError
-
-    # ---- norm
-
-    def norm_fits(self, width: int, kind: Literal["rms", "layer"]) -> bool:
-        """Whether the sharded norm of a decode activation fits in L1: not where a wide one spreads over few cores."""
-        # Shards of its own, and four more where additions leave the residual stream between holes (on one chip, where
-        # nothing is reduced, a layer norm has met three at the most).
-        own = {"rms": 3, "layer": 6}[kind]
-        holes = 3 if kind == "layer" and not self.mesh.has_collectives else 4
-        needed = (own + holes) * self.shard_tiles(width) + 8 + ROTATION_TILES
-        return needed * BF16 <= self.room
-
-    def norm_vectors_fit(self, who: str, width: int, *, numbers: int, parts: int, vectors: int) -> bool:
-        """Whether the norm of an unsharded row by gathered statistics has room for what scales and shifts it.
-
-        :param numbers: statistics of a row: 1 of an rms norm, 2 of a layer norm.
-        :param parts: devices that the row is cut over.
-        :param vectors: 2 with a bias, else 1.
-        :raises LayoutError: if there is no room for the norm without them either.
-        """
-        beside = 2 * self.shard_tiles(width)  # partial sums, in decode; prefill has them in DRAM
-
-        def needed(buffers: int) -> int:
-            return (buffers + beside) * BF16
-
-        statistics = needed(4 * tiles(width) + numbers + 1)
-        bare = (1 + numbers) * tiles(width) + numbers * parts + 3 * numbers + 1
-        if max(statistics, needed(bare)) > self.room:
-            raise self.too_large(who, f"a row of {width} in a norm over {parts} devices", statistics)
-        return needed(bare + 2 * vectors * tiles(width)) <= self.room
-
-    def decode_norm(self, width: int) -> ttnn.LayerNormShardedMultiCoreProgramConfig:
-        """Sharded norm of a decode activation over its most cores."""
-        cores = self.cores_of(width)
-        block = tiles(width) // cores
-        x = min(cores, self.decode_grid[0])
-        return ttnn.LayerNormShardedMultiCoreProgramConfig(
-            compute_with_storage_grid_size=[x, cores // x],
-            subblock_w=largest_divisor(block, DEST_TILES),
-            block_h=ROW_TILES,
-            block_w=block,
-            inplace=False,
-        )
 
 
 def decode_buffers(block: int, columns: int, tile_bytes: int, *, bias: bool = True) -> int:
@@ -283,8 +240,8 @@ def decode_buffers(block: int, columns: int, tile_bytes: int, *, bias: bool = Tr
     """
     widths = range(largest_divisor(columns, DEST_TILES), DEST_TILES + 1)
     parts, width = min((-(-columns // width), width) for width in widths)
-    outputs = parts * width * (BF16 + FP32 + (BF16 if bias else 0))
-    return 2 * block * BF16 + 3 * block * columns * tile_bytes + outputs
+    outputs = parts * width * (BF16_TILE_BYTES + FP32_TILE_BYTES + (BF16_TILE_BYTES if bias else 0))
+    return 2 * block * BF16_TILE_BYTES + 3 * block * columns * tile_bytes + outputs
 
 
 def prefill_buffers(rows: int, block: int, columns: int, tile_bytes: int, *, bias: bool = True) -> int:
@@ -293,8 +250,8 @@ def prefill_buffers(rows: int, block: int, columns: int, tile_bytes: int, *, bia
     :param rows: of tiles of the output that a core makes.
     :param block: as for :func:`decode_buffers`.
     """
-    inputs = 2 * block * (rows * BF16 + columns * tile_bytes)
-    return inputs + rows * columns * (BF16 + FP32) + (columns * BF16 if bias else 0)
+    inputs = 2 * block * (rows * BF16_TILE_BYTES + columns * tile_bytes)
+    return inputs + rows * columns * (BF16_TILE_BYTES + FP32_TILE_BYTES) + (columns * BF16_TILE_BYTES if bias else 0)
 
 
 def compute_kernel(precision: WeightPrecision) -> ttnn.WormholeComputeKernelConfig:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from ttfamily.core.config.precision import BF16_BYTES
 from ttfamily.core.mesh.tiles import TILE
 from ttfamily.errors import LayoutError, PlanError
 
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
 Phase = Literal["decode", "prefill"]
 Scheme = Literal["replicated", "fractured", "two_dimensional"]
 PHASES: tuple[Phase, ...] = ("decode", "prefill")
-BF16 = 2  # bytes
 
 
 def all_gather_movement(elements: int, axis: Axis) -> float:
     """Bytes that an all-gather of ``elements`` in all moves (tech report 3.3, K N DF in its formulas)."""
-    size, devices = elements * BF16, axis.devices
+    size, devices = elements * BF16_BYTES, axis.devices
     if devices == 1:
         return 0.0
     if axis.topology == "ring":
@@ -34,7 +34,7 @@ def all_gather_movement(elements: int, axis: Axis) -> float:
 
 def reduce_scatter_movement(elements: int, axis: Axis) -> float:
     """Bytes that a reduce-scatter of partial sums of ``elements`` each moves (tech report 3.3)."""
-    return elements * BF16 * (axis.devices - 1) / axis.devices
+    return elements * BF16_BYTES * (axis.devices - 1) / axis.devices
 
 
 def all_reduce_movement(elements: int, axis: Axis) -> float:

@@ -110,12 +110,29 @@ class Weight:
     bias: tuple[Tensor, ...] | None = None
 
 
+@attrs.frozen(kw_only=True)
+class Taken:
+    """What was taken of the checkpoint for one slot, whole and unpadded.
+
+    :param layer: None for a slot that no layer has.
+    :param elements: of the weights.
+    :param biases: elements of the biases.
+    """
+
+    slot: str
+    layer: int | None
+    cut: Cut
+    elements: int
+    biases: int
+
+
 class Weights:
     """Hands a checkpoint's tensors to the blocks, slot by slot, and knows what was left over.
 
     :param checkpoint: open; it is read tensor by tensor and stays the caller's to close.
     :param family: whose ``weights`` table and ``ignored`` patterns apply.
     :param spec: passed to transforms; ``tie_word_embeddings`` makes ``lm_head`` the embedding.
+    :ivar taken: what was taken so far, in order.
     """
 
     def __init__(self, checkpoint: Checkpoint, family: HasWeights, spec: ModelSpec) -> None:
@@ -124,6 +141,7 @@ class Weights:
         self._rules = family.rules(spec)
         self._spec = spec
         self._used: set[str] = set()
+        self.taken: list[Taken] = []
 
     @property
     def host_device(self) -> str:
@@ -162,9 +180,10 @@ class Weights:
         weight = self._parts(slot, source, "weight", shapes, layer)
         if source is not rule:
             self._check_tie(rule, source)
-        if not bias:
-            return Weight(weight=weight)
-        return Weight(weight=weight, bias=self._parts(slot, rule, "bias", tuple(s[:1] for s in shapes), layer))
+        biases = self._parts(slot, rule, "bias", tuple(s[:1] for s in shapes), layer) if bias else None
+        elements, more = (sum(part.numel() for part in parts or ()) for parts in (weight, biases))
+        self.taken.append(Taken(slot=slot, layer=layer, cut=rule.cut, elements=elements, biases=more))
+        return Weight(weight=weight, bias=biases)
 
     def finish(self) -> None:
         """Check that every tensor of the checkpoint has been taken or is known to carry nothing.

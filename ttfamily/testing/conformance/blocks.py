@@ -9,7 +9,6 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.blocks.rope import Rope
 from ttfamily.core.mesh.placement import integers
 from ttfamily.testing import strategies
 from ttfamily.testing.blocks import activations, put_decode, put_prefill, put_whole, read_logits, read_stream, read_sum
@@ -103,7 +102,7 @@ def compare_with_cache(
     plan, hf, path = trial.on.plan, trial.hf, trial.paths[slot]
     width, stream = plan.spec.hidden_size, read is read_stream
     table = strategies.page_table(batch, pages=plan.pages, blocks=plan.num_blocks, seed=seed)
-    rope, caches = Rope(plan), getattr(block, "attention", block).caches
+    rope, caches = trial.on.rope(), getattr(block, "attention", block).caches
     wanted = {user: Sequence(hf) for user in batch.slots}
     for user in batch.slots:
         tokens = batch.tokens[user]

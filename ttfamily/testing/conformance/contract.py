@@ -12,14 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.blocks.slots import Blocks
-from ttfamily.core.blocks.transformer import Transformer
+from ttfamily.builder import build
 from ttfamily.core.config.hf_keys import INERT
+from ttfamily.core.config.precision_policy import policy
 from ttfamily.core.weights.checkpoint import Checkpoint
 from ttfamily.core.weights.rules import EMBEDDING, Weights
 from ttfamily.errors import ConfigError
 from ttfamily.testing import strategies
-from ttfamily.testing.blocks import plan_of
+from ttfamily.testing.blocks import limits_of, without_limit
 from ttfamily.testing.configs import declared_keys
 from ttfamily.testing.conformance.subject import Subject, or_another_shape
 from ttfamily.testing.models import make_model, save_checkpoint
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ttfamily.core.mesh.mesh import Mesh
 
 SMALL = 2**18
+ACCURACY = policy("accuracy")
 PROMPT = 40
 FEW = 2  # of whatever a key counts: less than a prompt has
 DERIVED = {"layer_types"}  # transformers makes it from other keys
@@ -60,9 +61,10 @@ class ContractTests(Subject):
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = Counted.open(save_checkpoint(make_model(config, seed), Path(folder)), tt_mesh.host_device)
             weights = Weights(checkpoint, self.family, spec)
-            blocks = Blocks.of(spec, self.family.blocks)
+            limits = limits_of(tt_mesh, max_seq_len=128)
             with or_another_shape():
-                Transformer(plan_of(spec, tt_mesh, max_seq_len=128), weights, blocks, lambda _done, _total: None)
+                transformer = build(without_limit(spec, limits), self.family.blocks, tt_mesh, ACCURACY, limits)
+            transformer.load(weights)
             weights.finish()
         expected = dict.fromkeys(checkpoint.names, 1)
         if spec.tie_word_embeddings:  # read once more, as the head

@@ -1,0 +1,78 @@
+"""What the chips exchange in a layer, by the plan's scheme; made for both phases, or for one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ttfamily.core.blocks.block import Block
+from ttfamily.core.blocks.ccl import DRAM, Collective
+
+if TYPE_CHECKING:
+    import ttnn
+
+    from ttfamily.core.blocks.ccl import Kind
+    from ttfamily.core.layout.plan import Plan
+    from ttfamily.core.layout.schemes import Phase
+
+
+class Exchange(Block):
+    """A collective of both phases: ``decode(x)`` and ``prefill(x)`` free x.
+
+    In decode the input is width-sharded over as many cores as its width allows, in prefill it is in DRAM; the
+    output lies as the input does.
+
+    :param axis: of the mesh; along None nothing is exchanged.
+    :param width: of the input on a device.
+    """
+
+    def __init__(self, plan: Plan, kind: Kind, axis: int | None, width: int) -> None:
+        self.decode = one(plan, kind, "decode", axis, width)
+        self.prefill = one(plan, kind, "prefill", axis, width)
+
+
+def one(
+    plan: Plan, kind: Kind, phase: Phase, axis: int | None, width: int, memory: ttnn.MemoryConfig | None = None
+) -> Collective:
+    """Make the collective of one phase.
+
+    :param memory: of its output; the input's if None.
+    """
+    source = plan.programs.spread_out(width) if phase == "decode" else DRAM
+    return Collective(mesh=plan.mesh, kind=kind, phase=phase, axis=axis, width=width, source=source, memory=memory)
+
+
+def sum_columns(plan: Plan, width: int) -> Exchange:
+    """Add up what column-parallel projections make where the hidden size is cut: there they make partial sums."""
+    return Exchange(plan, "all_reduce", plan.mesh.spec.hidden_axis, width)
+
+
+class Collectives(Block):
+    """What a layer's blocks have around them in one phase.
+
+    =============== =================== ======================= =======================
+    scheme          before a column cut after a column cut      after a row cut
+    =============== =================== ======================= =======================
+    replicated      nothing             nothing                 all-reduce
+    fractured       all-gather          nothing                 reduce-scatter
+    two_dimensional nothing             all-reduce, hidden axis all-reduce, tensor axis
+    =============== =================== ======================= =======================
+
+    What comes after a column cut is for the blocks to do (:func:`sum_columns`), the rest for the layers.
+
+    :ivar before_column: of the normed stream, for column-parallel projections.
+    :ivar after_row: of a row-parallel projection's partial sums, to the residual stream.
+    """
+
+    def __init__(self, plan: Plan, phase: Phase) -> None:
+        stream, tensor = plan.stream(phase), plan.mesh.spec.tensor_axis
+        fractured = stream.scheme == "fractured"
+        along = tensor if fractured else None
+        scatter: Kind = "reduce_scatter" if fractured else "all_reduce"
+        self.before_column = one(plan, "all_gather", phase, along, stream.width, stream.whole)
+        self.after_row = one(plan, scatter, phase, tensor, plan.partial_width, stream.memory)
+
+
+def before_head(plan: Plan, phase: Phase) -> Collective:
+    """Gather the normed stream, whole on every device."""
+    stream = plan.stream(phase)
+    return one(plan, "all_gather", phase, stream.axis, stream.width, stream.whole)
