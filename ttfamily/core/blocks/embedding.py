@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import ttnn
 
 from ttfamily.core.blocks.block import Block
-from ttfamily.core.blocks.ccl import DRAM, Collective
+from ttfamily.core.blocks.ccl import DRAM
+from ttfamily.core.blocks.exchanges import collective
 from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.mesh.placement import WHOLE, Sharding
 
 if TYPE_CHECKING:
+    from ttfamily.core.blocks.ccl import Collective
     from ttfamily.core.layout.plan import Plan
     from ttfamily.core.layout.schemes import Phase
     from ttfamily.core.weights.rules import Weights
@@ -39,15 +41,8 @@ class Embedding(Block):
         self.residual = plan.decode.memory
 
     def _gather(self, plan: Plan, phase: Phase) -> Collective:
-        return Collective(
-            mesh=plan.mesh,
-            kind="all_gather",
-            phase=phase,
-            axis=plan.embedding_axis if plan.stream(phase).axis is None else None,
-            width=self.table.device_shape[3],
-            source=DRAM,
-            memory=DRAM,
-        )
+        axis = plan.embedding_axis if plan.stream(phase).axis is None else None
+        return collective(plan, "all_gather", phase, axis, self.table.device_shape[3], source=DRAM)
 
     def load(self, weights: Weights) -> None:
         """Take the table."""

@@ -18,27 +18,39 @@ if TYPE_CHECKING:
 class Exchange(Block):
     """A collective of both phases: ``decode(x)`` and ``prefill(x)`` free x.
 
-    In decode the input is width-sharded over as many cores as its width allows, in prefill it is in DRAM; the
-    output lies as the input does.
+    The output lies as the input does: in decode width-sharded over as many cores as its width allows, in prefill in
+    DRAM; with ``memory`` there in both.
 
     :param axis: of the mesh; along None nothing is exchanged.
     :param width: of the input on a device.
     """
 
-    def __init__(self, plan: Plan, kind: Kind, axis: int | None, width: int) -> None:
-        self.decode = one(plan, kind, "decode", axis, width)
-        self.prefill = one(plan, kind, "prefill", axis, width)
+    def __init__(
+        self, plan: Plan, kind: Kind, axis: int | None, width: int, memory: ttnn.MemoryConfig | None = None
+    ) -> None:
+        self.decode = collective(plan, kind, "decode", axis, width, source=memory)
+        self.prefill = collective(plan, kind, "prefill", axis, width, source=memory)
 
 
-def one(
-    plan: Plan, kind: Kind, phase: Phase, axis: int | None, width: int, memory: ttnn.MemoryConfig | None = None
+def collective(
+    plan: Plan,
+    kind: Kind,
+    phase: Phase,
+    axis: int | None,
+    width: int,
+    *,
+    source: ttnn.MemoryConfig | None = None,
+    memory: ttnn.MemoryConfig | None = None,
 ) -> Collective:
     """Make the collective of one phase.
 
+    :param source: of its input; if None, width-sharded in decode and DRAM in prefill.
     :param memory: of its output; the input's if None.
     """
-    source = plan.programs.spread_out(width) if phase == "decode" else DRAM
-    return Collective(mesh=plan.mesh, kind=kind, phase=phase, axis=axis, width=width, source=source, memory=memory)
+    usual = plan.programs.spread_out(width) if phase == "decode" else DRAM
+    return Collective(
+        mesh=plan.mesh, kind=kind, phase=phase, axis=axis, width=width, source=source or usual, memory=memory
+    )
 
 
 def sum_columns(plan: Plan, width: int) -> Exchange:
@@ -68,11 +80,11 @@ class Collectives(Block):
         fractured = stream.scheme == "fractured"
         along = tensor if fractured else None
         scatter: Kind = "reduce_scatter" if fractured else "all_reduce"
-        self.before_column = one(plan, "all_gather", phase, along, stream.width, stream.whole)
-        self.after_row = one(plan, scatter, phase, tensor, plan.partial_width, stream.memory)
+        self.before_column = collective(plan, "all_gather", phase, along, stream.width, memory=stream.whole)
+        self.after_row = collective(plan, scatter, phase, tensor, plan.partial_width, memory=stream.memory)
 
 
 def before_head(plan: Plan, phase: Phase) -> Collective:
     """Gather the normed stream, whole on every device."""
     stream = plan.stream(phase)
-    return one(plan, "all_gather", phase, stream.axis, stream.width, stream.whole)
+    return collective(plan, "all_gather", phase, stream.axis, stream.width, memory=stream.whole)

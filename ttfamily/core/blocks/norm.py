@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import ttnn
 
 from ttfamily.core.blocks.block import Block
-from ttfamily.core.blocks.ccl import Collective
+from ttfamily.core.blocks.exchanges import collective
 from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.layout.norm_programs import decode_norm, norm_vectors_fit
 from ttfamily.core.mesh.placement import Sharding
@@ -89,15 +89,8 @@ class _Pass(Block):
                 live_tiles=2 * programs.shard_tiles(stream.width),  # partial sums, in decode; prefill's are in DRAM
             )
         width = TILE * numbers
-        self.gather = Collective(
-            mesh=plan.mesh,
-            kind="all_gather",
-            phase=phase,
-            axis=stream.axis,
-            width=width,
-            source=programs.width_sharded(width, 1) if self.sharded else self.memory,
-            memory=programs.width_sharded(width * parts, 1) if self.sharded else self.memory,
-        )
+        own, all_ = (programs.width_sharded(n, 1) if self.sharded else self.memory for n in (width, width * parts))
+        self.gather = collective(plan, "all_gather", phase, stream.axis, width, source=own, memory=all_)
 
     def fill(self, vectors: dict[str, torch.Tensor]) -> None:
         """Put ``[D]`` vectors of the whole width on the mesh."""
