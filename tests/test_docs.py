@@ -17,6 +17,7 @@ from typer.main import get_command
 
 import ttfamily
 import ttfamily.testing
+from ttfamily import blocks as own_blocks
 from ttfamily.cli import app
 from ttfamily.core.config import spec as specs
 from ttfamily.family import BLOCK_SLOTS, Family
@@ -208,11 +209,12 @@ def test_every_method_of_a_config_has_its_line() -> None:
 def test_every_public_name_is_named() -> None:
     assert not missing(first_cells(section(PAGES["hook"], "Public names")), ttfamily.__all__)
     assert not missing(first_cells(section(PAGES["testing"], "For tests of your own")), ttfamily.testing.__all__)
+    assert not missing(first_cells(section(PAGES["family"], "Blocks")), own_blocks.__all__)
 
 
 def test_every_slot_has_its_line() -> None:
-    core = "".join(file.read_text() for file in (ROOT / "ttfamily/core").rglob("*.py"))
-    asked = set(re.findall(r"""weights\.take\(\s*"([\w.]+)",""", core)) | set(llama.WEIGHTS)
+    core = "".join(file.read_text() for file in (ROOT / "ttfamily/core/blocks").glob("*.py"))
+    asked = set(re.findall(r'"(layer\.\w+\.\w+)"', core)) | set(llama.WEIGHTS)
     asked |= {"layer.attention.q_norm", "layer.attention.k_norm"}  # made with an f-string
     named = re.findall(r"^\| `([\w.]+)` ", section(PAGES["family"], "Slots"), re.MULTILINE)
     assert sorted(named) == sorted(asked)

@@ -3,7 +3,7 @@
 A plugin is the module or object that an entry point of the group ``ttfamily`` names. It says which
 contract it was written for::
 
-    TTFAMILY_CONTRACT = 1
+    TTFAMILY_CONTRACT = 2
 
 This is looked at before anything else: a plugin for another contract is reported as broken, by name,
 and none of its hooks is registered or called.
@@ -13,6 +13,14 @@ something else, a field of :class:`~ttfamily.family.Family` or of a spec goes aw
 else, a block is built or called in another way. It stays where a plugin need not notice: a new hook, a
 new field with a default, a new public name. ``OLDEST_CONTRACT`` is the oldest one that still works; the
 changelog says what a plugin has to do when it moves.
+
+======== ==========================================================================================
+contract since it
+======== ==========================================================================================
+1        a family's own block is built with its weights
+2        a family's own block is built from the plan, and takes its weights in ``load``; a plugin of
+         contract 1 that brings no block need not notice
+======== ==========================================================================================
 """
 
 from __future__ import annotations
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
     from ttfamily.family import Family
 
 PROJECT = "ttfamily"
-CONTRACT = 1
+CONTRACT = 2
 OLDEST_CONTRACT = 1
 
 hookspec = pluggy.HookspecMarker(PROJECT)

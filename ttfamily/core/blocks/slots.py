@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ttfamily.core.weights.rules import Weights
 
 # B users, S tokens, D what a device has of the hidden size
+
+BUILT_WITH = {"norm": ("plan", "slot", "layer"), "block": ("plan", "layer", "live_tiles")}
 
 
 class Declares(Protocol):
@@ -129,4 +132,17 @@ def _imported(slot: str, path: str) -> type:
     if not issubclass(block, Block):
         fix = "Derive it from ttfamily.blocks.Block, or from the core's block of the slot."
         raise PluginError(who, got=f"{path!r}, which is no Block", expected=expected, fix=fix)
+    _check_arguments(who, path, block, BUILT_WITH["norm" if slot.endswith("norm") else "block"])
     return block
+
+
+def _check_arguments(who: str, path: str, block: type, names: tuple[str, ...]) -> None:
+    try:
+        inspect.signature(block).bind(*names)
+    except TypeError as error:
+        raise PluginError(
+            who,
+            got=f"{path!r}, which cannot be built with {len(names)} arguments ({error})",
+            expected=f"a class that is built with ({', '.join(names)}) and takes its weights in load(weights)",
+            fix="Change its __init__; blocks of contract 1 took their weights there.",
+        ) from error

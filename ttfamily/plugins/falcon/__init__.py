@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ttfamily.core.config.spec import Residual
     from ttfamily.core.weights.rules import WeightRule
 
-TTFAMILY_CONTRACT = 1
+TTFAMILY_CONTRACT = 2
 LAYER = "transformer.h.{layer}."
 
 

@@ -13,7 +13,7 @@ from ttfamily.hookspecs import hookimpl
 if TYPE_CHECKING:
     from ttfamily.core.config.hf_config import HfConfig
 
-TTFAMILY_CONTRACT = 1
+TTFAMILY_CONTRACT = 2
 
 WEIGHTS = {
     "embedding": replicated("model.embed_tokens"),

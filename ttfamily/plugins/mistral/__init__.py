@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ttfamily.core.config.spec import ModelSpec
     from ttfamily.family import Family
 
-TTFAMILY_CONTRACT = 1
+TTFAMILY_CONTRACT = 2
 WINDOW = 4096  # transformers' default, for a config without the key; null is no window (v0.3)
 
 

@@ -12,7 +12,7 @@ from ttfamily.plugins import llama
 if TYPE_CHECKING:
     from ttfamily import Family, HfConfig, ModelSpec
 
-TTFAMILY_CONTRACT = 1
+TTFAMILY_CONTRACT = 2
 
 
 def qwen2_spec(config: HfConfig) -> ModelSpec:
