@@ -94,7 +94,7 @@ def _head_widths(plan: Plan, k: int, n: int) -> list[int]:
 def context_parts(plan: Plan) -> dict[str, int]:
     """Bytes of DRAM on each chip that grow with the context and the users: the cache and the rotation's tables."""
     spec, heads, size = plan.spec, plan.heads, Sizes(plan.mesh.dram_banks)
-    tiles_of_block = heads.key_value_per_group * plan.head_dim // TILE
+    tiles_of_block = heads.key_value_per_group * tiles(plan.block_size) * tiles(plan.head_dim)
     caches = len(set(heads.cache_of_group))
     formats = [plan.precision.of(layer).kv_cache for layer in range(spec.num_hidden_layers)]
     cache = sum(2 * caches * size.pages(plan.num_blocks * tiles_of_block, TILE_BYTES[name]) for name in formats)
