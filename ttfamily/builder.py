@@ -9,7 +9,7 @@ import attrs
 from ttfamily.core.blocks.slots import LayerBlocks
 from ttfamily.core.blocks.transformer import Transformer
 from ttfamily.core.layout.budget import longest_context
-from ttfamily.core.layout.plan import PAGE_STEP, Plan
+from ttfamily.core.layout.plan import BLOCK_SIZES, PAGE_STEP, Plan
 from ttfamily.errors import PlanError
 
 if TYPE_CHECKING:
@@ -30,11 +30,13 @@ class Limits:
     :param max_seq_len: tokens of a prompt and its continuation; by default the model's own limit, or what fits
         beside the weights if that is less.
     :param scheme: how the residual stream lies over the devices; by default whatever moves the fewest bytes.
+    :param block_size: tokens in a block of the KV cache: 32, 64 or 128.
     """
 
     max_batch_size: int
     max_seq_len: int | None = None
     scheme: Scheme | None = None
+    block_size: int = BLOCK_SIZES[0]
 
 
 def build(
@@ -45,7 +47,14 @@ def build(
     :param own_blocks: of the family, slot -> ``"module:Class"``.
     :raises PlanError: if it cannot be laid out, or does not fit.
     """
-    plan = Plan.of(spec, mesh, precision, max_batch_size=limits.max_batch_size, scheme=limits.scheme)
+    plan = Plan.of(
+        spec,
+        mesh,
+        precision,
+        max_batch_size=limits.max_batch_size,
+        scheme=limits.scheme,
+        block_size=limits.block_size,
+    )
     blocks = LayerBlocks.of(spec, own_blocks)
 
     def built(tokens: int) -> Transformer:

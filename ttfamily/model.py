@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-import ttnn
-
-from ttfamily.core.blocks.kv_cache import SKIP, SPARE, PageTable
-from ttfamily.core.blocks.lm_head import LmHead
-from ttfamily.core.blocks.steps import PrefillChunk
-from ttfamily.core.mesh.placement import BY_REPLICA, integers, read
-from ttfamily.core.mesh.tiles import TILE
-from ttfamily.engine import checks, generator
-from ttfamily.engine.graph import DecodeGraph
+from ttfamily.engine import checks
+from ttfamily.engine.by_hand import SlotsByHand
+from ttfamily.engine.engine import Engine
+from ttfamily.engine.request import Request
+from ttfamily.engine.runner import Runner
+from ttfamily.engine.runs import Run, Runs
 from ttfamily.engine.sampling import Sampling
+from ttfamily.engine.text import TextStream
 from ttfamily.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    import torch
     from transformers import PreTrainedTokenizerBase
     from typing_extensions import Self
 
@@ -27,6 +26,10 @@ if TYPE_CHECKING:
     from ttfamily.core.config.spec import ModelSpec
     from ttfamily.core.layout.plan import Plan
     from ttfamily.core.mesh.mesh import Mesh
+    from ttfamily.engine.runs import RunStatistics
+
+    Integers = Sequence[int] | torch.Tensor | np.ndarray[Any, Any]
+    Prompt = str | Integers
 
 DEFAULT_NEW_TOKENS = 128
 
@@ -34,10 +37,20 @@ DEFAULT_NEW_TOKENS = 128
 class Model:
     """What :func:`ttfamily.load` returns; a context manager that closes the mesh.
 
+    ``generate`` and ``chat`` make text. ``prefill``, ``decode`` and ``release`` give logits, on slots that the caller
+    runs by hand. A slot belongs to one of the two at a time: prompts of ``generate`` take slots that are free, and
+    wait for one if others have them all; a slot that was prefilled by hand is its caller's until it is released.
+
+    Several streams may be read in turns, or in several threads; nothing else of a model may be used by several
+    threads at once.
+
     :ivar spec: every number that shapes the model.
     :ivar plan: how it lies on the mesh.
     :ivar mesh: the open mesh.
     :ivar tokenizer: the checkpoint's, or None if it has none.
+    :ivar eos_token_ids: tokens that end a text.
+    :ivar runner: the device's side.
+    :ivar engine: the requests' side.
     :ivar last_run: what the last ``generate`` or ``chat`` took, or None.
     """
 
@@ -56,9 +69,11 @@ class Model:
         self.mesh: Mesh = plan.mesh
         self.tokenizer = tokenizer
         self.eos_token_ids = eos_token_ids
-        self.last_run: generator.RunStatistics | None = None
-        self._pages = PageTable(plan.max_batch_size, plan.pages, plan.num_blocks, replicas=plan.mesh.replicas)
-        self._graph = DecodeGraph(transformer)
+        self.last_run: RunStatistics | None = None
+        self.runner = Runner(transformer)
+        self.engine = Engine.on(self.runner)
+        self._by_hand = SlotsByHand(self.engine)
+        self._runs = Runs(self.engine)
         self._keep_mesh_open = keep_mesh_open
         self._closed = False
 
@@ -66,7 +81,7 @@ class Model:
 
     def generate(
         self,
-        prompt: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]],
+        prompt: Prompt | Sequence[Prompt],
         *,
         max_new_tokens: int = DEFAULT_NEW_TOKENS,
         temperature: float = 0.0,
@@ -85,31 +100,35 @@ class Model:
         :param temperature: 0 takes the most likely token every time.
         :param seed: repeats a draw; one for all prompts, or one each. A prompt's text depends on its
             own seed only, never on the prompts beside it.
-        :param stop: a string, or several.
+        :param stop: a string, or up to 64 of them, of up to 1024 characters.
         :returns: the new text, or a list of them; with ``stream`` an iterator over pieces of text, for
-            a list over (index, piece).
-        :raises RequestError: if the request cannot be served, before anything runs.
+            a list over (index, piece). A stream that is not read to its end holds its slots until it is closed.
+        :raises RequestError: if the request cannot be served, before anything runs; or if the model is closed, also
+            while a stream is read.
         """
-        single = isinstance(prompt, str) or all(isinstance(token, int) for token in prompt)
-        prompts: Sequence[Any] = [prompt] if single else prompt
-        ids = [self._token_ids(text) for text in prompts]
-        if not 1 <= len(ids) <= self.plan.max_batch_size:
+        self._require_open()
+        prompts, single = checks.prompts(prompt)
+        if len(prompts) > self.plan.max_batch_size:
             raise RequestError(
                 "generate",
-                got=f"{len(ids)} prompts",
+                got=f"{len(prompts)} prompts",
                 expected=f"1 to {self.plan.max_batch_size}, the slots of this model",
                 fix="Send them in turns, or load the model with a larger max_batch_size (32 at most).",
             )
-        for tokens in ids:
-            checks.prompt(self.plan, torch.tensor(tokens, dtype=torch.int64))
-        seeds = [seed] * len(ids) if seed is None or isinstance(seed, int) else list(seed)
-        pieces = generator.run(
-            self,
-            ids,
-            sampling=[Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=s) for s in seeds],
-            stop=[stop] if isinstance(stop, str) else list(stop or ()),
-            max_new_tokens=max_new_tokens,
-        )
+        ids = [checks.prompt(self.engine.limits, self._token_ids(each)) for each in prompts]
+        new, ends = checks.new_tokens(max_new_tokens), checks.stops(stop)
+        requests = [
+            Request(
+                tokens=tuple(tokens),
+                sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=each),
+                max_new_tokens=new,
+                stop_tokens=self.eos_token_ids,
+            )
+            for tokens, each in zip(ids, checks.seeds(seed, len(ids)), strict=True)
+        ]
+        tokenizer = self._need_tokenizer()
+        run = Run(requests, [TextStream(tokenizer, ends) for _ in requests])
+        pieces = self._runs.stream(run, self._require_open, self._note)
         if stream:
             return (piece for _, piece in pieces) if single else pieces
         texts = [""] * len(ids)
@@ -122,8 +141,9 @@ class Model:
 
         :param options: those of :meth:`generate`.
         :returns: what :meth:`generate` returns for one prompt.
-        :raises RequestError: if the checkpoint has no chat template.
+        :raises RequestError: if the checkpoint has no chat template, or as :meth:`generate` does.
         """
+        self._require_open()
         tokenizer = self._need_tokenizer()
         if not tokenizer.chat_template:
             raise RequestError(
@@ -132,12 +152,13 @@ class Model:
                 expected="an instruction-tuned checkpoint",
                 fix="Use generate() with a prompt of your own.",
             )
-        text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        conversation = checks.messages(messages)
+        text = tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
         # The template has put the special tokens in; the tokenizer would put a second set.
         return self.generate(list(tokenizer(text, add_special_tokens=False)["input_ids"]), **options)
 
-    def _token_ids(self, prompt: str | Sequence[int]) -> list[int]:
-        return list(self._need_tokenizer()(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
+    def _token_ids(self, prompt: str | list[int]) -> list[int]:
+        return list(self._need_tokenizer()(prompt)["input_ids"]) if isinstance(prompt, str) else prompt
 
     def _need_tokenizer(self) -> PreTrainedTokenizerBase:
         if self.tokenizer is None:
@@ -149,80 +170,64 @@ class Model:
             )
         return self.tokenizer
 
+    def _note(self, run: Run) -> None:
+        self.last_run = run.statistics()
+
     # ---- logits
 
-    def prefill(self, tokens: torch.Tensor, slot: int) -> torch.Tensor:
-        """Read a prompt into a slot, in place of what the slot held.
+    def prefill(self, tokens: Integers, slot: int) -> torch.Tensor:
+        """Read a prompt into a slot, in place of what the slot held; the slot is the caller's until it is released.
 
         :param tokens: ``[n]`` integers, n from 1 to ``max_seq_len``.
         :param slot: 0 to ``max_batch_size - 1``.
         :returns: logits of the last token, ``[vocab_size]`` float32.
-        :raises RequestError: if the prompt or the slot is out of range.
+        :raises RequestError: if the prompt or the slot is out of range, ``generate`` has the slot, or the model is
+            closed.
         """
-        checks.prompt(self.plan, tokens)
-        checks.slot(self.plan, slot)
-        self._pages.release(slot)
-        self._pages.reserve(slot, len(tokens))
-        longest = self.plan.prefill_lengths[-1]
-        *before, last = tokens.split(longest)
-        for index, part in enumerate(before):
-            ttnn.deallocate(self._prefill_chunk(part, slot, index * longest, len(tokens)))
-        x = self._prefill_chunk(last, slot, len(before) * longest, len(tokens))
-        logits = self.transformer.logits_at(x, len(last) - 1)
-        ttnn.deallocate(x)
-        replica = slot // self.plan.slots_per_replica
-        rows: torch.Tensor = read(self.mesh, logits, LmHead.LOGITS)[0, 0].unflatten(0, (-1, TILE))[replica]
-        return rows[(len(last) - 1) % TILE, : self.spec.vocab_size].float()
+        with self._runs.lock:
+            self._require_open()
+            return self._by_hand.prefill(tokens, slot)
 
-    def _prefill_chunk(self, part: torch.Tensor, slot: int, start: int, prompt: int) -> ttnn.Tensor:
-        length = self.plan.padded_length(start, len(part))
-        padded = torch.zeros(1, length, dtype=torch.int32)
-        padded[0, : len(part)] = part
-        chunk = PrefillChunk(
-            start=start,
-            length=length,
-            fill_pages=self._in_replica(slot, self._pages.fill_row(slot, start, length), SKIP),
-            read_pages=self._in_replica(slot, self._pages.read_row(slot, start + length), SPARE),
-            rotation=self.transformer.rope.prefill(start, length, prompt),
-        )
-        return self.transformer.prefill(integers(self.mesh, padded, ttnn.uint32), chunk)
-
-    def _in_replica(self, slot: int, row: torch.Tensor, elsewhere: int) -> ttnn.Tensor:
-        """Put a slot's row of pages, ``[1, P]``, on its replica; the others get a page that means nothing to them."""
-        rows = row.new_full((self.mesh.replicas, row.shape[1]), elsewhere)
-        rows[slot // self.plan.slots_per_replica] = row
-        return integers(self.mesh, rows, ttnn.int32, BY_REPLICA)
-
-    def decode(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Decode one token in every occupied slot.
+    def decode(self, tokens: Integers, positions: Integers) -> torch.Tensor:
+        """Decode one token in every occupied slot; the slots are the caller's, as after :meth:`prefill`.
 
         :param tokens: ``[max_batch_size]`` integers.
         :param positions: ``[max_batch_size]`` integers: where each token stands in its sequence; -1 for an
-            empty slot.
+            empty slot, and for one that ``generate`` has.
         :returns: logits ``[max_batch_size, vocab_size]`` float32; NaN for empty slots.
-        :raises RequestError: if a shape, a token or a position is out of range.
+        :raises RequestError: if a shape, a token or a position is out of range, ``generate`` has a slot, or the model
+            is closed.
         """
-        checks.step(self.plan, tokens, positions)
-        busy = positions >= 0
-        for slot in busy.nonzero().flatten().tolist():
-            self._pages.reserve(slot, int(positions[slot]) + 1)
-        table = self._pages.table if self._pages.changed else None
-        logits = self._graph.run(tokens.masked_fill(~busy, 0), positions, table)[:, : self.spec.vocab_size]
-        self._pages.changed = False
-        return logits.masked_fill_(~busy[:, None], torch.nan)
+        with self._runs.lock:
+            self._require_open()
+            return self._by_hand.decode(tokens, positions)
 
     def release(self, slot: int) -> None:
-        """Give a slot's cache blocks back; the slot is empty then."""
-        checks.slot(self.plan, slot)
-        self._pages.release(slot)
+        """Give a slot's cache blocks back; the slot is empty then, and free for ``generate``.
+
+        :raises RequestError: if there is no such slot, ``generate`` has it, or the model is closed.
+        """
+        with self._runs.lock:
+            self._require_open()
+            self._by_hand.release(slot)
+
+    # ---- the end
 
     def close(self) -> None:
-        """Close the mesh, unless the caller opened it; the model cannot be used any more."""
-        if not self._closed:
-            self._closed = True
-            self._graph.close()
-            if not self._keep_mesh_open:
-                self.mesh.close()
+        """Close the mesh, unless the caller opened it; the model cannot be used any more. Twice does nothing."""
+        with self._runs.lock:
+            if not self._closed:
+                self._closed = True
+                self.runner.close()
+                if not self._keep_mesh_open:
+                    self.mesh.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RequestError(
+                "model", got="a use of it after close()", expected="an open model", fix="Load the model again."
+            )
+        self.mesh.require_open()
 
     def __enter__(self) -> Self:
         """Return the model."""

@@ -121,11 +121,11 @@ def test_a_chat_goes_through_the_template(model: ttfamily.Model) -> None:
 
 
 def test_an_abandoned_stream_frees_its_slots(model: ttfamily.Model) -> None:
-    free = len(model._pages._free(0))
+    free = model.engine.pool.free(0)
     pieces = model.generate(PROMPTS, max_new_tokens=16, stream=True)
     next(pieces)
     pieces.close()
-    assert len(model._pages._free(0)) == free
+    assert model.engine.pool.free(0) == free
 
 
 def test_empty_slots_have_no_logits(model: ttfamily.Model) -> None:

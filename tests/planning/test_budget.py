@@ -85,8 +85,7 @@ def test_the_longest_context_runs_and_a_step_more_does_not_fit(
 
 def run(model: Model) -> None:
     """What takes the most memory: the logits of a decode trace are kept, and two of the longest chunks prefilled."""
-    graph = model._graph
-    kept = graph.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
+    kept = model.runner.run_decode()
     tokens = torch.zeros(2 * model.plan.prefill_lengths[-1], dtype=torch.int64)
     with pytest.raises(SimulatorError, match="dry mesh"):  # reading the logits, at the very end
         model.prefill(tokens, 0)

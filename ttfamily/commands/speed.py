@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ttfamily.engine.generator import RunStatistics
+    from ttfamily.engine.runs import RunStatistics
 
 
 def speed_line(run: RunStatistics, *, mesh: str, kind: str) -> str:

@@ -1,84 +1,239 @@
-"""What a caller may ask of a model: every input checked before anything runs."""
+"""What a caller may ask of a model: every input checked before anything runs, and taken as plain Python values."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+import attrs
+import numpy as np
 import torch
 
-from ttfamily.errors import RequestError
+from ttfamily.core.mesh.mesh import Mesh
+from ttfamily.engine.values import CORRECT, index, integer, integers, is_sequence, shown
+from ttfamily.errors import MeshError, PlanError, RequestError
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.plan import Plan
 
+PROMPT = "a text, the ids of its tokens, or a list of either"
+MOST_STOPS, LONGEST_STOP = 64, 1024  # strings, characters: each is looked for at every token
 
-def prompt(plan: Plan, tokens: torch.Tensor) -> None:
-    """Check one prompt, ``[n]`` token ids.
 
-    :raises RequestError: if it is empty, longer than ``max_seq_len``, or has ids outside the vocabulary.
+@attrs.frozen(kw_only=True)
+class Limits:
+    """How far a model's numbers go.
+
+    :param slots: users at once.
+    :param max_seq_len: tokens of a prompt and its continuation.
+    :param longest_chunk: tokens of a prompt that are read at once.
     """
-    if tokens.dim() != 1 or not 1 <= len(tokens) <= plan.max_seq_len:
+
+    slots: int
+    max_seq_len: int
+    vocab_size: int
+    longest_chunk: int
+
+    @classmethod
+    def of(cls, plan: Plan) -> Limits:
+        """Those of a plan."""
+        return cls(
+            slots=plan.max_batch_size,
+            max_seq_len=plan.max_seq_len,
+            vocab_size=plan.spec.vocab_size,
+            longest_chunk=plan.prefill_lengths[-1],
+        )
+
+
+# ---- prompts
+
+
+def prompts(value: object) -> tuple[list[str | list[int]], bool]:
+    """Read what ``generate`` is given: one text or its token ids, or several.
+
+    :returns: the prompts, and whether there is one that stands alone, not in a list.
+    :raises RequestError: if it is something else.
+    """
+    if isinstance(value, str):
+        return [_text("prompt", value)], True
+    if isinstance(value, (torch.Tensor, np.ndarray)) and value.ndim > 1:
+        value = list(value)
+    elif isinstance(value, (torch.Tensor, np.ndarray)):
+        return [integers("prompt", value)], True
+    if not is_sequence(value):
+        raise RequestError("prompt", got=shown(value), expected=PROMPT, fix=CORRECT)
+    entries: list[Any] = list(value)
+    if not entries:
+        raise RequestError("prompt", got="an empty list, 0 tokens", expected=PROMPT, fix=CORRECT)
+    if not any(isinstance(entry, (Sequence, np.ndarray)) or _is_row(entry) for entry in entries):
+        return [integers("prompt", entries, PROMPT)], True
+    return [
+        _text(f"prompt[{at}]", entry) if isinstance(entry, str) else integers(f"prompt[{at}]", entry, PROMPT)
+        for at, entry in enumerate(entries)
+    ], False
+
+
+def _is_row(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim > 0
+
+
+def _text(who: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(who, got=f"half a surrogate pair, {value[error.start]!r}", expected="Unicode text",
+                           fix="Decode the text anew.") from error  # fmt: skip
+    return value
+
+
+def prompt(limits: Limits, tokens: object) -> list[int]:
+    """Return the token ids of one prompt.
+
+    :raises RequestError: if they are no integers, none, more than ``max_seq_len``, or outside the vocabulary.
+    """
+    ids = integers("tokens of the prompt", tokens)
+    if not 1 <= len(ids) <= limits.max_seq_len:
         raise RequestError(
             "prompt",
-            got=f"{len(tokens)} tokens" if tokens.dim() == 1 else f"a tensor of shape {list(tokens.shape)}",
-            expected=f"1 to {plan.max_seq_len} tokens in one dimension, the max_seq_len that the model was loaded with",
-            fix="Shorten the prompt, or load the model with a larger max_seq_len.",
+            got=f"{len(ids)} tokens",
+            expected=f"1 to {limits.max_seq_len} tokens, the max_seq_len that the model was loaded with",
+            fix="Shorten the prompt, or load the model with a larger max_seq_len." if ids else "Send at least one.",
         )
-    token_ids(plan, tokens)
+    _in_vocabulary(limits, ids)
+    return ids
 
 
-def token_ids(plan: Plan, tokens: torch.Tensor) -> None:
-    """Check that all are integers within the vocabulary.
-
-    :raises RequestError: if one is not.
-    """
-    _integers("tokens", tokens)
-    beyond = tokens[(tokens < 0) | (tokens >= plan.spec.vocab_size)]
-    if beyond.numel():
+def _in_vocabulary(limits: Limits, ids: Sequence[int]) -> None:
+    beyond = next((token for token in ids if not 0 <= token < limits.vocab_size), None)
+    if beyond is not None:
         raise RequestError(
             "tokens",
-            got=f"the id {beyond[0].item()}",
-            expected=f"ids from 0 to {plan.spec.vocab_size - 1}",
+            got=f"the id {beyond}",
+            expected=f"ids from 0 to {limits.vocab_size - 1}",
             fix="Use the checkpoint's own tokenizer.",
         )
 
 
-def slot(plan: Plan, number: int) -> None:
-    """Check a slot's number.
+# ---- how to continue them
+
+
+def new_tokens(value: object) -> int:
+    """Return ``max_new_tokens``.
+
+    :raises RequestError: if it is no integer, or below 1.
+    """
+    return integer("max_new_tokens", value, 1, None, "an integer, 1 or more")
+
+
+def seeds(value: object, count: int) -> list[int | None]:
+    """Return a seed, or None, for each of ``count`` prompts.
+
+    :raises RequestError: if it is neither None, an integer, nor as many integers as there are prompts.
+    """
+    expected = f"an integer: one for all prompts, or {count}: one each"
+    if value is None or index(value) is not None:
+        return [None if value is None else index(value)] * count
+    each = integers("seed", value, expected)
+    if len(each) != count:
+        raise RequestError("seed", got=f"{len(each)} seeds", expected=expected, fix=CORRECT)
+    return list(each)
+
+
+def stops(value: object) -> tuple[str, ...]:
+    """Return the stop strings; empty ones are left out.
+
+    :raises RequestError: if it is neither None, a string, nor a list of strings; or they are too many or too long.
+    """
+    strings: Sequence[Any] = () if value is None else (value,) if isinstance(value, str) else value  # type: ignore[assignment]
+    expected = f"a string, or a list of up to {MOST_STOPS}, each of up to {LONGEST_STOP} characters"
+    if not is_sequence(strings):
+        raise RequestError("stop", got=shown(value), expected=expected, fix=CORRECT)
+    if len(strings) > MOST_STOPS:
+        raise RequestError("stop", got=f"{len(strings)} strings", expected=expected, fix=CORRECT)
+    for string in strings:
+        if not isinstance(string, str):
+            raise RequestError("stop", got=shown(string), expected=expected, fix=CORRECT)
+        if len(string) > LONGEST_STOP:
+            raise RequestError("stop", got=f"one of {len(string)} characters", expected=expected, fix=CORRECT)
+    return tuple(filter(None, strings))
+
+
+def messages(value: object) -> list[dict[str, Any]]:
+    """Return the messages of a conversation.
+
+    :raises RequestError: if it is no list of mappings, or an empty one.
+    """
+    if not is_sequence(value) or not value or not all(isinstance(each, dict) for each in value):
+        raise RequestError(
+            "chat",
+            got=shown(value),
+            expected='messages, a list such as [{"role": "user", "content": "Hello"}]',
+            fix=CORRECT,
+        )
+    return list(value)
+
+
+# ---- slots
+
+
+def slot(limits: Limits, number: object) -> int:
+    """Return a slot's number.
 
     :raises RequestError: if there is no such slot.
     """
-    if not 0 <= number < plan.max_batch_size:
-        expected = f"0 to {plan.max_batch_size - 1}"
-        raise RequestError("slot", got=str(number), expected=expected, fix="Use a slot that the model has.")
+    last = limits.slots - 1
+    return integer("slot", number, 0, last, f"an integer, 0 to {last}", "Use a slot that the model has.")
 
 
-def step(plan: Plan, tokens: torch.Tensor, positions: torch.Tensor) -> None:
-    """Check the inputs of a decode step, both ``[max_batch_size]``.
+def step(limits: Limits, tokens: object, positions: object) -> tuple[list[int], list[int]]:
+    """Return the tokens and the positions of a decode step, one of each for every slot.
 
     :raises RequestError: if a shape, a position or the token of an occupied slot is wrong.
     """
-    users = plan.max_batch_size
-    for name, values in (("tokens", tokens), ("positions", positions)):
-        _integers(name, values)
-        if tuple(values.shape) != (users,):
+    each = {
+        name: integers(name, values, f"[{limits.slots}] integers, one for every slot")
+        for name, values in (("tokens", tokens), ("positions", positions))
+    }
+    for name, values in each.items():
+        if len(values) != limits.slots:
             raise RequestError(
                 name,
-                got=f"shape {list(values.shape)}",
-                expected=f"[{users}], one entry for every slot",
+                got=f"shape [{len(values)}]",
+                expected=f"[{limits.slots}], one entry for every slot",
                 fix="Give an empty slot the position -1.",
             )
-    beyond = positions[(positions < -1) | (positions >= plan.max_seq_len)]
-    if beyond.numel():
+    beyond = next((place for place in each["positions"] if not -1 <= place < limits.max_seq_len), None)
+    if beyond is not None:
         raise RequestError(
             "positions",
-            got=str(beyond[0].item()),
-            expected=f"-1 (an empty slot) to {plan.max_seq_len - 1}",
+            got=str(beyond),
+            expected=f"-1 (an empty slot) to {limits.max_seq_len - 1}",
             fix="End the request there, or load the model with a larger max_seq_len.",
         )
-    token_ids(plan, tokens[positions >= 0])
+    pairs = zip(each["tokens"], each["positions"], strict=True)
+    busy = [token if place >= 0 else 0 for token, place in pairs]  # what an empty slot is given is nobody's
+    _in_vocabulary(limits, busy)
+    return busy, each["positions"]
 
 
-def _integers(name: str, values: torch.Tensor) -> None:
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise RequestError(name, got=str(values.dtype), expected="an integer tensor", fix="Convert it.")
+# ---- loading
+
+
+def load_arguments(mesh: object, max_batch_size: object, max_seq_len: object) -> tuple[str | Mesh, int, int | None]:
+    """Check the types of ``load``'s arguments before anything is opened; the plan checks their ranges.
+
+    :raises MeshError: if ``mesh`` is no name and no mesh, or a closed one.
+    :raises PlanError: if a size is no integer.
+    """
+    if isinstance(mesh, Mesh):
+        mesh.require_open()
+    elif not isinstance(mesh, str):
+        expected = "a name such as 'n300' or '2x4', or an open Mesh"
+        raise MeshError("mesh", got=shown(mesh), expected=expected, fix="Name the board that you have.")
+    users, longest = index(max_batch_size), index(max_seq_len)
+    if users is None:
+        raise PlanError("max_batch_size", got=shown(max_batch_size), expected="an integer", fix="Correct the call.")
+    if longest is None and max_seq_len is not None:
+        expected = "an integer, or None for the longest that fits"
+        raise PlanError("max_seq_len", got=shown(max_seq_len), expected=expected, fix="Correct the call.")
+    return mesh, users, longest

@@ -6,17 +6,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
-import torch
-import ttnn
 
 from ttfamily.builder import build
-from ttfamily.core.blocks.kv_cache import PageTable
-from ttfamily.core.blocks.steps import PrefillChunk
 from ttfamily.core.mesh.mesh import open_mesh
-from ttfamily.core.mesh.placement import integers
 from ttfamily.core.weights.checkpoint import Checkpoint
 from ttfamily.core.weights.rules import Weights
-from ttfamily.engine.graph import DecodeGraph
+from ttfamily.engine.inputs import PromptChunk
+from ttfamily.engine.pool import BlockPool
+from ttfamily.engine.runner import Runner
 from ttfamily.loading import read_spec
 from ttfamily.planning.stream import Stream, record
 from ttfamily.progress import quiet_ttnn
@@ -46,6 +43,10 @@ class Layout:
     transformer: Transformer
     weights: Weights
     loaded_bytes: int
+    # Made first of all that runs, as when a model is loaded: L1 then looks as it does there.
+    runner: Runner = attrs.field(
+        init=False, default=attrs.Factory(lambda self: Runner(self.transformer), takes_self=True)
+    )
 
     @property
     def mesh(self) -> Mesh:
@@ -54,37 +55,16 @@ class Layout:
 
     def decode(self) -> Stream:
         """Record a decode step; its ops are the same at every position."""
-        graph = DecodeGraph(self.transformer)
-        inputs = graph.tokens, graph.positions, graph.rope_positions, graph.page_table
-        return record(self.mesh, lambda: self.transformer.decode(*inputs))
+        return record(self.mesh, self.runner.run_decode)
 
     def prefill(self, tokens: int) -> Stream:
         """Record what a prompt of so many tokens runs, chunk after chunk, with the logits of its last token."""
-        return record(self.mesh, lambda: self._prefill(tokens))
-
-    def _prefill(self, tokens: int) -> ttnn.Tensor:
-        plan = self.plan
-        pages = PageTable(plan.max_batch_size, plan.pages, plan.num_blocks)
-        pages.reserve(0, tokens)
-        longest = plan.prefill_lengths[-1]
-        *before, last = range(0, tokens, longest)
-        for start in before:
-            ttnn.deallocate(self._chunk(pages, start, longest, tokens))
-        x = self._chunk(pages, last, tokens - last, tokens)
-        logits = self.transformer.logits_at(x, tokens - last - 1)
-        ttnn.deallocate(x)
-        return logits
-
-    def _chunk(self, pages: PageTable, start: int, part: int, prompt: int) -> ttnn.Tensor:
-        mesh, length = self.mesh, self.plan.padded_length(start, part)
-        chunk = PrefillChunk(
-            start=start,
-            length=length,
-            fill_pages=integers(mesh, pages.fill_row(0, start, length), ttnn.int32),
-            read_pages=integers(mesh, pages.read_row(0, start + length), ttnn.int32),
-            rotation=self.transformer.rope.prefill(start, length, prompt),
-        )
-        return self.transformer.prefill(integers(mesh, torch.zeros(1, length, dtype=torch.int32), ttnn.uint32), chunk)
+        pool, prompt, longest = BlockPool.of(self.plan), [0] * tokens, self.plan.prefill_lengths[-1]
+        pool.reserve(0, tokens)
+        chunks = [
+            PromptChunk.of(prompt, start, longest, slot=0, pages=pool.row(0)) for start in range(0, tokens, longest)
+        ]
+        return record(self.mesh, lambda: [self.runner.run_prefill(chunk) for chunk in chunks])
 
 
 @contextmanager
@@ -112,7 +92,6 @@ def laid_out(
             weights = Weights(checkpoint, family, spec)
             transformer.load(weights, progress)
             weights.finish()
-        transformer.prepare_collectives()  # first, as when a model is loaded: L1 then looks as it does there
         loaded = opened.dram_bytes()[0]
         yield Layout(plan=transformer.plan, transformer=transformer, weights=weights, loaded_bytes=loaded)
     finally:

@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import torch
 import ttnn
-from torch.nn import functional
 
 from ttfamily.builder import Limits, build
 from ttfamily.core.blocks.kv_cache import SKIP, SPARE
 from ttfamily.core.blocks.lm_head import LmHead
 from ttfamily.core.blocks.slots import Declares
-from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
 from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.core.config.precision_policy import policy
-from ttfamily.core.layout.plan import BLOCK_SIZE, Plan
-from ttfamily.core.mesh.placement import Sharding, integers, put, read
+from ttfamily.core.layout.plan import Plan
+from ttfamily.core.mesh.placement import Sharding, put, read
 from ttfamily.core.weights.checkpoint import Checkpoint
 from ttfamily.core.weights.rules import Weights
 from ttfamily.discovery import families
+from ttfamily.engine.inputs import DecodeBatch, DecodeInputs, PromptChunk, prefill_inputs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ttfamily.core.blocks.embedding import Embedding
     from ttfamily.core.blocks.rope import Rope
+    from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
     from ttfamily.core.blocks.transformer import Transformer
     from ttfamily.core.config.spec import ModelSpec
     from ttfamily.core.layout.schemes import Phase, Scheme
@@ -41,9 +41,17 @@ COLUMN_INPUT = Sharding(hidden=3)
 POISON = 1e4  # what stands where a prompt is padded: finite, for masks are added
 
 
-def limits_of(mesh: Mesh, *, max_batch_size: int = 32, max_seq_len: int = 1024, scheme: Scheme | None = None) -> Limits:
+def limits_of(
+    mesh: Mesh,
+    *,
+    max_batch_size: int = 32,
+    max_seq_len: int = 1024,
+    scheme: Scheme | None = None,
+    block_size: int = 32,
+) -> Limits:
     """:param max_batch_size: users of each replica."""
-    return Limits(max_batch_size=max_batch_size * mesh.replicas, max_seq_len=max_seq_len, scheme=scheme)
+    users = max_batch_size * mesh.replicas
+    return Limits(max_batch_size=users, max_seq_len=max_seq_len, scheme=scheme, block_size=block_size)
 
 
 def without_limit(spec: ModelSpec, limits: Limits) -> ModelSpec:
@@ -64,6 +72,7 @@ def plan_of(spec: ModelSpec, mesh: Mesh, *, precision: str = "accuracy", **optio
         policy(precision),
         max_batch_size=limits.max_batch_size,
         scheme=limits.scheme,
+        block_size=limits.block_size,
     )
     return attrs.evolve(plan, max_seq_len=limits.max_seq_len or plan.max_seq_len)
 
@@ -139,32 +148,21 @@ class Bench:
     def chunk(self, rope: Rope, pages: torch.Tensor, tokens: int) -> PrefillChunk:
         """For a whole prompt of ``tokens`` tokens.
 
-        :param pages: ``[P]`` int32, the slot's row of a page table, -1 behind its last block.
+        :param pages: ``[P]`` int32, the slot's row of a page table.
         """
-        length = self.plan.padded_length(0, tokens)
-        fill = functional.pad(pages, (0, length // BLOCK_SIZE), value=SKIP)[None, : length // BLOCK_SIZE]
-        return PrefillChunk(
-            start=0,
-            length=length,
-            fill_pages=integers(self.mesh, fill, ttnn.int32),
-            read_pages=integers(self.mesh, fill.masked_fill(fill == SKIP, SPARE), ttnn.int32),
-            rotation=rope.prefill(0, length, tokens),
-        )
+        prompt = PromptChunk.of([0] * tokens, 0, tokens, slot=0, pages=pages)
+        return prefill_inputs(self.plan, rope, prompt)[1]
 
     def step(self, rope: Rope, table: torch.Tensor, positions: torch.Tensor) -> DecodeStep:
-        """For one token in every slot.
+        """For one token in every slot, on all replicas alike.
 
-        :param table: ``[slots, P]`` int32, -1 behind a slot's last block.
+        :param table: ``[slots, P]`` int32, -1 after a slot's last block.
         :param positions: ``[slots]`` int32, -1 for an empty slot.
         """
-        missing = self.plan.users - len(positions)
-        positions = functional.pad(positions, (0, missing), value=-1)
-        pages = functional.pad(table, (0, 0, 0, missing), value=SKIP)
-        return DecodeStep(
-            positions=integers(self.mesh, positions, ttnn.int32),
-            page_table=integers(self.mesh, pages.masked_fill(pages == SKIP, SPARE), ttnn.int32),
-            rotation=rope.decode(integers(self.mesh, positions.clamp(min=0)[None], ttnn.uint32)),
-        )
+        replicas, inputs = self.mesh.replicas, DecodeInputs(self.plan)
+        positions, pages = positions.repeat(replicas), table.masked_fill(table == SKIP, SPARE).repeat(replicas, 1)
+        inputs.write(DecodeBatch(tokens=torch.zeros_like(positions), positions=positions, page_table=pages))
+        return inputs.step(rope)
 
 
 def _poisoned(x: torch.Tensor, rows: int) -> torch.Tensor:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 import ttnn
 
-from ttfamily.core.layout.plan import BLOCK_SIZE
 from ttfamily.core.mesh.placement import Sharding, host_copy, read
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class HostCache:
 
     def __init__(self, plan: Plan, caches: Sequence[LayerCache]) -> None:
         self._plan = plan
-        # each [blocks of all replicas, heads of all devices, 32, E]
+        # each [blocks of all replicas, heads of all devices, block size, E]
         self._keys = [read(plan.mesh, cache.keys, BLOCKS_BY_REPLICA) for cache in caches]
         self._values = [read(plan.mesh, cache.values, BLOCKS_BY_REPLICA) for cache in caches]
 
@@ -49,7 +48,7 @@ class HostCache:
         spec = self._plan.spec.attention
         found: dict[int, torch.Tensor] = {}
         for cache, tensor in enumerate(tensors):
-            blocks = tensor[pages[: -(-tokens // BLOCK_SIZE)].long()]
+            blocks = tensor[pages[: -(-tokens // self._plan.block_size)].long()]
             by_place = blocks.transpose(0, 1).flatten(1, 2)[:, :tokens, : spec.head_dim]
             # Copies of a head in several places are alike; the last one is read.
             for head, place in self._plan.heads.places_of_cache(cache).items():
@@ -58,17 +57,17 @@ class HostCache:
 
 
 def cache_tensors(model: Model) -> list[ttnn.Tensor]:
-    """Keys and values of every layer, ``[blocks, heads, 32, E]`` each."""
+    """Keys and values of every layer, ``[blocks, heads, block size, E]`` each."""
     caches = [cache for layer in model.transformer.layers for cache in layer.attention.caches]
     return [tensor for cache in caches for tensor in (cache.keys, cache.values)]
 
 
 def read_caches(model: Model) -> list[torch.Tensor]:
-    """Read every cache, ``[blocks of all replicas, heads of all devices, 32, E]`` each."""
+    """Read every cache, ``[blocks of all replicas, heads of all devices, block size, E]`` each."""
     return [read(model.mesh, tensor, BLOCKS_BY_REPLICA) for tensor in cache_tensors(model)]
 
 
 def write_cache(model: Model, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
-    """Write values, ``[blocks of all replicas, heads of all devices, 32, E]``, into one of :func:`cache_tensors`."""
+    """Write values, as :func:`read_caches` has them, into one of :func:`cache_tensors`."""
     source = host_copy(model.mesh, values, dtype=tensor.dtype, layout=ttnn.TILE_LAYOUT, sharding=BLOCKS_BY_REPLICA)
     ttnn.copy_host_to_device_tensor(source, tensor)

@@ -57,7 +57,7 @@ def l1_in_use(model: ttfamily.Model) -> int:
 
 
 def decode(model: ttfamily.Model) -> None:
-    ttnn.deallocate(model._graph._pass())
+    ttnn.deallocate(model.runner.run_decode())
 
 
 def test_no_prompt_keeps_new_l1_once_decode_is_captured(small_checkpoint: Path) -> None:

@@ -58,10 +58,11 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
 def decode_ops(folder: Path, name: str) -> list[str]:
     """Run one decode pass on a dry mesh; return the names of its ops, in order."""
     ops: list[str] = []
-    with ttfamily.load(folder, mesh=name, device="dry", max_batch_size=8) as model:
-        graph = model._graph
-        with observed(lambda op, *_: ops.append(op)):
-            graph.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
+    with (
+        ttfamily.load(folder, mesh=name, device="dry", max_batch_size=8) as model,
+        observed(lambda op, *_: ops.append(op)),
+    ):
+        model.runner.run_decode()
     return [op for op in ops if op not in FREE]
 
 

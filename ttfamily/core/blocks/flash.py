@@ -9,7 +9,6 @@ import ttnn
 
 from ttfamily.core.config.precision import ttnn_dtype
 from ttfamily.core.layout.flash_programs import decode_flash, merge_fits, prefill_flash
-from ttfamily.core.layout.plan import BLOCK_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +70,7 @@ class FlashAttention:
         self.decode_flash = decode_flash(
             programs,
             who,
-            keys=plan.pages * BLOCK_SIZE,
+            keys=plan.pages * plan.block_size,
             heads=self.num_heads,
             head_dim=plan.head_dim,
             users=plan.users,

@@ -9,9 +9,9 @@ import attrs
 if TYPE_CHECKING:
     import ttnn
 
-    from ttfamily.core.blocks.rope import Rotation
+    from ttfamily.core.blocks.rope import Rope, Rotation
 
-# B users, S tokens, P pages a user
+# B users, S tokens, P pages a user; a page is a block of the cache, plan.block_size tokens
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +27,14 @@ class DecodeStep:
     page_table: ttnn.Tensor
     rotation: Rotation
 
+    @classmethod
+    def at(cls, rope: Rope, positions: ttnn.Tensor, rope_positions: ttnn.Tensor, page_table: ttnn.Tensor) -> DecodeStep:
+        """Make the step of these positions; device ops only, so a trace holds it.
+
+        :param rope_positions: ``[1, B]`` uint32, the positions with 0 for an empty slot.
+        """
+        return cls(positions=positions, page_table=page_table, rotation=rope.decode(rope_positions))
+
 
 @attrs.frozen(kw_only=True)
 class PrefillChunk:
@@ -34,9 +42,10 @@ class PrefillChunk:
 
     :param start: the position of its first token, a multiple of the longest prefill length.
     :param length: S, padded.
-    :param fill_pages: ``[1, S / 32]`` int32, where its keys and values go; -1 behind the last owned page.
-    :param read_pages: ``[1, (start + S) / 32]`` int32, the user's pages up to the chunk's end; the spare
-        block behind the last owned one.
+    :param fill_pages: ``[1, pages of S]`` int32, the blocks that its keys and values go to; -1 after that of the
+        last token.
+    :param read_pages: ``[1, pages of start + S]`` int32, the user's blocks up to the chunk's last token, then the
+        spare block.
     :param rotation: of the chunk's positions.
     """
 

@@ -74,7 +74,7 @@ class Transformer(Block):
         :param page_table: ``[B, P]`` int32.
         :returns: logits ``[1, 1, B, V]``, cut over the devices; rows of empty slots hold anything.
         """
-        step = DecodeStep(positions=positions, page_table=page_table, rotation=self.rope.decode(rope_positions))
+        step = DecodeStep.at(self.rope, positions, rope_positions, page_table)
         x = self.embedding.decode(tokens)  # [1, 1, B, D]  L1
         for layer in self.layers:
             x = layer.decode(x, step)

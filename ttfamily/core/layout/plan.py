@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ttfamily.core.config.checks import shown
 from ttfamily.core.layout.heads import HeadPlan, plan_heads
 from ttfamily.core.layout.programs import Programs
 from ttfamily.core.layout.schemes import PHASES, alternatives, choose
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 MAX_HEAD_DIM = 256
 MAX_BATCH = 32  # users are the rows of one tile
-BLOCK_SIZE = 32  # tokens in a block of the KV cache: one tile
 PAGE_STEP = 128  # tokens: flash decode takes so many at once, and with fewer would be all overhead
+BLOCK_SIZES = (32, 64, 128)  # tokens in a block of the KV cache: whole tiles that divide flash decode's steps
 LATER_CHUNK = 256
 LENGTHS = (32, 64, 96, 128, 256, 512, 1024, 2048)  # of prompts, padded; a longer one goes in chunks of the last
 
@@ -42,6 +43,7 @@ class Plan:
     :param prefill: where prefill has it.
     :param max_batch_size: users of all replicas together.
     :param max_seq_len: prompt and generation together, tokens.
+    :param block_size: tokens in a block of the KV cache.
     """
 
     mesh: Mesh
@@ -56,6 +58,7 @@ class Plan:
     prefill: StreamLayout
     max_batch_size: int
     max_seq_len: int
+    block_size: int = BLOCK_SIZES[0]
 
     @classmethod
     def of(
@@ -66,15 +69,17 @@ class Plan:
         *,
         max_batch_size: int,
         scheme: Scheme | None = None,
+        block_size: int = BLOCK_SIZES[0],
     ) -> Plan:
         """Lay ``spec`` out on ``mesh``, for the longest context of the model, whether it fits in DRAM or not.
 
         :param max_batch_size: users of all replicas together.
         :param scheme: how the residual stream lies over the devices, in both phases; by default whatever moves
             the fewest bytes in each.
+        :param block_size: tokens in a block of the KV cache: 32, 64 or 128.
         :raises PlanError: if a size cannot be laid out, naming it.
         """
-        _check(spec, mesh, max_batch_size)
+        _check(spec, mesh, max_batch_size, block_size)
         precision.check_layers(spec.num_hidden_layers)
         devices = mesh.tensor_parallel
         heads = plan_heads(
@@ -102,6 +107,7 @@ class Plan:
             **{phase: StreamLayout.of(spec, mesh, programs, phase, schemes[phase]) for phase in PHASES},
             max_batch_size=max_batch_size,
             max_seq_len=spec.longest_context,
+            block_size=block_size,
         )
 
     @property
@@ -172,7 +178,7 @@ class Plan:
     @property
     def pages(self) -> int:
         """Blocks that a user of ``max_seq_len`` tokens needs, in whole steps of flash decode."""
-        return round_up(self.max_seq_len, PAGE_STEP) // BLOCK_SIZE
+        return round_up(self.max_seq_len, PAGE_STEP) // self.block_size
 
     @property
     def num_blocks(self) -> int:
@@ -189,7 +195,7 @@ class Plan:
         return min(length for length in self.prefill_lengths if length >= max(tokens, least))
 
 
-def _check(spec: ModelSpec, mesh: Mesh, max_batch_size: int) -> None:
+def _check(spec: ModelSpec, mesh: Mesh, max_batch_size: int, block_size: int) -> None:
     """Refuse what no choice of layout could help."""
     if not 1 <= max_batch_size <= MAX_BATCH * mesh.replicas:
         raise PlanError(
@@ -197,6 +203,13 @@ def _check(spec: ModelSpec, mesh: Mesh, max_batch_size: int) -> None:
             got=str(max_batch_size),
             expected=f"1 to {MAX_BATCH * mesh.replicas}: the {MAX_BATCH} rows of one tile for each replica",
             fix="Run more users in turns, or on a mesh with replicas, such as t3k/dp4.",
+        )
+    if type(block_size) is not int or block_size not in BLOCK_SIZES:
+        raise PlanError(
+            "block_size",
+            got=shown(block_size),
+            expected=f"one of {', '.join(map(str, BLOCK_SIZES))}: whole tiles that divide flash decode's steps",
+            fix="Choose one.",
         )
     if spec.attention.head_dim > MAX_HEAD_DIM:
         raise PlanError(

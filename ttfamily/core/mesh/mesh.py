@@ -31,13 +31,12 @@ TRACE_REGION_BYTES = 64 << 20
 log = logging.getLogger("ttfamily")
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, on_setattr=attrs.setters.frozen)
 class Mesh:
-    """An open mesh, and the facts about it that plans are made from.
+    """An open mesh, and the facts about it that plans are made from. It changes once: when it is closed.
 
     :param spec: its shape, and what is cut along each of its axes.
     :param kind: ``hardware``, ``simulated`` or ``dry``.
-    :param device: the ttnn mesh device.
     :param grid: (x, y) of the cores that programs may use on every chip.
     :param dram_banks: how many DRAM banks a chip reads at once.
     :param l1: the addresses of a core's L1 that buffers may have; firmware and kernel arguments are below.
@@ -47,11 +46,34 @@ class Mesh:
 
     spec: MeshSpec
     kind: DeviceKind
-    device: ttnn.MeshDevice = attrs.field(repr=False)
+    _device: ttnn.MeshDevice = attrs.field(repr=False)
     grid: tuple[int, int]
     dram_banks: int
     l1: range
     _closing: Callable[[], None] = attrs.field(repr=False)
+    closed: bool = attrs.field(default=False, init=False, on_setattr=attrs.setters.NO_OP)
+
+    @property
+    def device(self) -> ttnn.MeshDevice:
+        """The ttnn mesh device.
+
+        :raises MeshError: if the mesh is closed.
+        """
+        self.require_open()
+        return self._device
+
+    def require_open(self) -> None:
+        """Make sure that the mesh can be used.
+
+        :raises MeshError: if it is closed.
+        """
+        if self.closed:
+            raise MeshError(
+                f"mesh {self.name!r}",
+                got="a use of it after it was closed",
+                expected="an open mesh",
+                fix="Open it again with open_mesh(), and load the model onto that.",
+            )
 
     @property
     def name(self) -> str:
@@ -90,7 +112,10 @@ class Mesh:
         return "meta" if self.kind == "dry" else "cpu"
 
     def dram_bytes(self) -> tuple[int, int]:
-        """Return (allocated, total) bytes of DRAM on every chip, as ttnn's allocator has them."""
+        """Return (allocated, total) bytes of DRAM on every chip, as ttnn's allocator has them.
+
+        :raises MeshError: if the mesh is closed.
+        """
         import ttnn
 
         view = ttnn.get_memory_view(self.device, ttnn.BufferType.DRAM)
@@ -98,8 +123,10 @@ class Mesh:
         return view.total_bytes_allocated_per_bank * banks, view.total_bytes_per_bank * banks
 
     def close(self) -> None:
-        """Close the mesh and give back what was opened with it."""
-        self._closing()
+        """Close the mesh and give back what was opened with it; a second time does nothing."""
+        if not self.closed:
+            self.closed = True
+            self._closing()
 
 
 def open_mesh(name: str, device: str = "auto", boards: Collection[Board] = ()) -> Mesh:

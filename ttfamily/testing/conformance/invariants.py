@@ -10,11 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily import model as model_module
 from ttfamily.core.blocks.kv_cache import SPARE
 from ttfamily.core.blocks.lm_head import LmHead
-from ttfamily.core.layout.plan import BLOCK_SIZE
 from ttfamily.core.mesh.placement import WHOLE, integers, read
+from ttfamily.engine import inputs as engine_inputs
 from ttfamily.testing.blocks import POISON
 from ttfamily.testing.caches import HostCache, cache_tensors, read_caches, write_cache
 from ttfamily.testing.configs import MODEL_LENGTHS
@@ -24,12 +23,13 @@ from ttfamily.testing.pcc import assert_pcc
 from ttfamily.testing.strategies import SEEDS, examples, lengths, random_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import ttnn
 
     from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.core.mesh.placement import Sharding
+    from ttfamily.engine.inputs import DecodeBatch
     from ttfamily.model import Model
 
 SLOTS, LONGEST, STEPS = 6, 192, 4
@@ -80,8 +80,8 @@ class InvariantTests(Subject):
             prompts = prompts_of(model, counts, seed)
             clean = run(model, prompts, seed)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(model_module, "integers", random_padding(model, prompts, seed))
-                patch.setattr(model._graph, "run", poison_before(model, model._graph.run))  # noqa: SLF001
+                patch.setattr(engine_inputs, "integers", random_padding(model, prompts, seed))
+                patch.setattr(model.runner, "decode", poison_before(model, model.runner.decode))
                 poisoned = run(model, prompts, seed)
             assert all(same(poisoned[slot], clean[slot]) for slot in prompts)
 
@@ -94,7 +94,7 @@ class InvariantTests(Subject):
             model.prefill(random_tokens(model.spec.vocab_size, 50, seed), 1)
             before = read_caches(model)
             model.prefill(random_tokens(model.spec.vocab_size, count, seed), 0)
-            mine = pages_of(model, 0)[: -(-count // BLOCK_SIZE)].tolist()
+            mine = pages_of(model, 0)[: -(-count // model.plan.block_size)].tolist()
             others = [block for block in range(model.plan.num_blocks * model.mesh.replicas) if block not in mine]
             for values, old in zip(read_caches(model), before, strict=True):
                 assert torch.equal(values[others], old[others])
@@ -137,9 +137,8 @@ class InvariantTests(Subject):
                 model.prefill(random_tokens(vocab, count, seed + slot), slot)
             tokens = {slot: (slot, count) for slot, count in users.items()}
             traced = [step(model, tokens) for _ in range(3)]  # the very first of a model is eager
-            graph = model._graph  # noqa: SLF001
-            out = model.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
-            eager = graph._of_slots(read(model.mesh, out, LmHead.LOGITS)[0, 0].float())  # noqa: SLF001
+            out = model.runner.run_decode()
+            eager = model.runner.graph.inputs.of_slots(read(model.mesh, out, LmHead.LOGITS)[0, 0].float())
             for slot in users:
                 assert same(eager[slot, :vocab], traced[0][slot])
                 assert all(same(again[slot], traced[0][slot]) for again in traced)
@@ -178,8 +177,7 @@ def step(model: Model, users: Mapping[int, tuple[int, int]]) -> torch.Tensor:
 def pages_of(model: Model, slot: int) -> torch.Tensor:
     """Return the slot's row of the page table, its blocks counted over all replicas."""
     plan = model.plan
-    row: torch.Tensor = model._pages.table[slot]  # noqa: SLF001
-    return row + slot // plan.slots_per_replica * plan.num_blocks
+    return model.engine.pool.row(slot) + slot // plan.slots_per_replica * plan.num_blocks
 
 
 def same(got: torch.Tensor, want: torch.Tensor) -> bool:
@@ -202,25 +200,25 @@ def random_padding(model: Model, prompts: Prompts, seed: int) -> Any:
     return put
 
 
-def poison_before(model: Model, real: Any) -> Any:
+def poison_before(model: Model, real: Callable[[DecodeBatch], torch.Tensor]) -> Callable[[DecodeBatch], torch.Tensor]:
     """Before every step: NaN in all blocks that nobody owns, 1e4 in the rows that their owner has not written yet.
 
     The spare block stays finite: flash decode reads it and masks what it read by an addition.
     """
 
-    def poisoned_step(tokens: torch.Tensor, positions: torch.Tensor, table: torch.Tensor | None) -> Any:
-        blocks_in_all = model.plan.num_blocks * model.mesh.replicas
-        written = torch.zeros(blocks_in_all, 1, BLOCK_SIZE, 1, dtype=torch.bool)
+    def poisoned_step(batch: DecodeBatch) -> torch.Tensor:
+        size, blocks_in_all = model.plan.block_size, model.plan.num_blocks * model.mesh.replicas
+        written = torch.zeros(blocks_in_all, 1, size, 1, dtype=torch.bool)
         owned = torch.zeros(blocks_in_all, 1, 1, 1, dtype=torch.bool)
-        for slot in (positions >= 0).nonzero().flatten().tolist():
-            count = int(positions[slot])
-            blocks = pages_of(model, slot)[: count // BLOCK_SIZE + 1].long()
-            rows = torch.arange(len(blocks) * BLOCK_SIZE).unflatten(0, (-1, BLOCK_SIZE)) < count
+        for slot in (batch.positions >= 0).nonzero().flatten().tolist():
+            count = int(batch.positions[slot])
+            blocks = pages_of(model, slot)[: count // size + 1].long()
+            rows = torch.arange(len(blocks) * size).unflatten(0, (-1, size)) < count
             written[blocks], owned[blocks] = rows[:, None, :, None], True
         owned[SPARE :: model.plan.num_blocks] = True
         fill = torch.where(owned, POISON, float("nan"))
         for tensor, values in zip(cache_tensors(model), read_caches(model), strict=True):
             write_cache(model, tensor, torch.where(written, values, fill.to(values.dtype)))
-        return real(tokens, positions, table)
+        return real(batch)
 
     return poisoned_step

@@ -1,0 +1,169 @@
+"""From what the host says of a pass to the device tensors that the layers read: the only place that makes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+import ttnn
+
+from ttfamily.core.blocks.kv_cache import SKIP, SPARE
+from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
+from ttfamily.core.layout.plan import LATER_CHUNK
+from ttfamily.core.mesh.placement import BY_REPLICA, integers, write
+from ttfamily.core.mesh.tiles import round_up
+from ttfamily.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ttfamily.core.blocks.rope import Rope
+    from ttfamily.core.layout.plan import Plan
+
+# n tokens, S of them padded; B rows of a replica's step (slots, and padding up to a rectangle of cores), P pages a user
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class PromptChunk:
+    """Tokens of one user's prompt that go through the layers together, on the host.
+
+    :param slot: the user's; which of the replicas has its blocks follows from it.
+    :param tokens: ``[n]`` integers, 1 to the longest prefill length.
+    :param start: the position of the first one: 0, or a multiple of 256.
+    :param prompt_tokens: of the whole prompt: dynamic rope scaling depends on it.
+    :param pages: ``[P]`` int32, the user's blocks in the order of their tokens; what stands after the last token's
+        is not looked at.
+    :param logits: whether those of the last token are wanted.
+    """
+
+    slot: int
+    tokens: torch.Tensor
+    start: int
+    prompt_tokens: int
+    pages: torch.Tensor
+    logits: bool
+
+    @classmethod
+    def of(cls, prompt: Sequence[int], start: int, count: int, *, slot: int, pages: torch.Tensor) -> PromptChunk:
+        """``count`` tokens of a prompt from ``start`` on, with logits if they are its last."""
+        end = min(start + count, len(prompt))
+        return cls(
+            slot=slot,
+            tokens=torch.tensor(prompt[start:end], dtype=torch.int32),
+            start=start,
+            prompt_tokens=len(prompt),
+            pages=pages,
+            logits=end == len(prompt),
+        )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class DecodeBatch:
+    """One token in every slot, on the host.
+
+    :param tokens: ``[slots]`` integers; of an empty slot any valid id.
+    :param positions: ``[slots]`` integers; an empty slot is at -1.
+    :param page_table: ``[slots, P]`` int32; where a slot owns no block, one that exists.
+    """
+
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    page_table: torch.Tensor
+
+
+def prefill_inputs(plan: Plan, rope: Rope, chunk: PromptChunk) -> tuple[ttnn.Tensor, PrefillChunk]:
+    """Put a chunk on the device.
+
+    :returns: the tokens, ``[1, S]`` uint32, padded, and what the layers need beside them.
+    :raises RequestError: if it is longer than a chunk may be, starts elsewhere than a chunk may, or has too few pages.
+    """
+    count, longest = len(chunk.tokens), plan.prefill_lengths[-1]
+    if not 1 <= count <= longest or chunk.start % LATER_CHUNK:
+        raise _wrong(chunk, f"1 to {longest} tokens from a multiple of {LATER_CHUNK}")
+    length = plan.padded_length(chunk.start, count)
+    if chunk.start + length > round_up(plan.max_seq_len, longest):
+        raise _wrong(chunk, f"an end, padded to {length} tokens, within {plan.max_seq_len}")
+    padded = torch.zeros(1, length, dtype=torch.int32)
+    padded[0, :count] = chunk.tokens
+    size, end = plan.block_size, chunk.start + count
+    first, after = chunk.start // size, -(-end // size)
+    if len(chunk.pages) < after:
+        raise _wrong(chunk, f"a row of at least {after} pages, not {len(chunk.pages)}")
+    filled, read = chunk.pages[first:after], chunk.pages[:after]
+    return integers(plan.mesh, padded, ttnn.uint32), PrefillChunk(
+        start=chunk.start,
+        length=length,
+        fill_pages=_on_replica(plan, chunk.slot, filled, -(-length // size), SKIP),
+        read_pages=_on_replica(plan, chunk.slot, read, -(-(chunk.start + length) // size), SPARE),
+        rotation=rope.prefill(chunk.start, length, chunk.prompt_tokens),
+    )
+
+
+def _wrong(chunk: PromptChunk, expected: str) -> RequestError:
+    return RequestError(
+        "chunk of a prompt",
+        got=f"{len(chunk.tokens)} tokens from position {chunk.start}",
+        expected=expected,
+        fix="Cut the prompt into chunks of the longest prefill length.",
+    )
+
+
+def _on_replica(plan: Plan, slot: int, pages: torch.Tensor, count: int, elsewhere: int) -> ttnn.Tensor:
+    """Put a user's pages, ``[1, count]``, on its replica; the others get a page that means nothing to them."""
+    rows = torch.full((plan.mesh.replicas, count), elsewhere, dtype=torch.int32)
+    rows[slot // plan.slots_per_replica, : len(pages)] = pages
+    return integers(plan.mesh, rows, ttnn.int32, BY_REPLICA)
+
+
+class DecodeInputs:
+    """A decode step's inputs in device buffers that stay where they are, so that a trace can read them.
+
+    :ivar tokens: ``[1, B]`` uint32 on each replica.
+    :ivar rope_positions: ``[1, B]`` uint32, the positions with 0 for an empty row.
+    :ivar positions: ``[B]`` int32, -1 for an empty row.
+    :ivar page_table: ``[B, P]`` int32.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._mesh = plan, plan.mesh
+        replicas, users = plan.mesh.replicas, plan.users
+        self.tokens = self._put(torch.zeros(replicas, users, dtype=torch.int32), ttnn.uint32)
+        self.rope_positions = self._put(torch.zeros(replicas, users, dtype=torch.int32), ttnn.uint32)
+        self.positions = self._put(torch.full((replicas * users,), -1, dtype=torch.int32), ttnn.int32)
+        self._table = torch.full((plan.max_batch_size, plan.pages), SPARE, dtype=torch.int32)  # as the device has it
+        self.page_table = self._put(self._by_replica(self._table, SPARE).flatten(0, 1), ttnn.int32)
+
+    def write(self, batch: DecodeBatch) -> None:
+        """Write a step's values into the buffers; a page table that is there already is not written again."""
+        positions = self._by_replica(batch.positions.to(torch.int32), -1)  # [replicas, B]
+        tokens = self._by_replica(batch.tokens.to(torch.int32), 0)
+        write(self._mesh, tokens, self.tokens, BY_REPLICA)
+        write(self._mesh, positions.clamp(min=0), self.rope_positions, BY_REPLICA)
+        write(self._mesh, positions.flatten(), self.positions, BY_REPLICA)
+        if not torch.equal(batch.page_table, self._table):
+            self._table = batch.page_table.clone()
+            write(self._mesh, self._by_replica(self._table, SPARE).flatten(0, 1), self.page_table, BY_REPLICA)
+
+    def step(self, rope: Rope) -> DecodeStep:
+        """What the layers need of them beside the tokens."""
+        return DecodeStep.at(rope, self.positions, self.rope_positions, self.page_table)
+
+    def of_slots(self, rows: torch.Tensor) -> torch.Tensor:
+        """``[replicas * B, ...] -> [slots, ...]``: without the empty rows that the step was padded with."""
+        plan = self._plan
+        of_replica = rows.unflatten(0, (plan.mesh.replicas, -1))[:, : plan.slots_per_replica]
+        slots: torch.Tensor = of_replica.flatten(0, 1)[: plan.max_batch_size]
+        return slots
+
+    def _by_replica(self, by_slot: torch.Tensor, empty: int) -> torch.Tensor:
+        """``[slots, ...] -> [replicas, B, ...]``: replica after replica, each filled up with empty rows."""
+        plan, replicas = self._plan, self._mesh.replicas
+        missing = replicas * plan.slots_per_replica - len(by_slot)
+        others = by_slot.new_full((missing, *by_slot.shape[1:]), empty)
+        slots = torch.cat([by_slot, others]).unflatten(0, (replicas, -1))
+        rows = by_slot.new_full((replicas, plan.users - slots.shape[1], *by_slot.shape[1:]), empty)
+        return torch.cat([slots, rows], 1)
+
+    def _put(self, values: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:
+        return integers(self._mesh, values, dtype, BY_REPLICA)
