@@ -11,11 +11,11 @@ from ttfamily.core.blocks.kv_cache import SKIP, SPARE, PageTable
 from ttfamily.core.blocks.lm_head import LmHead
 from ttfamily.core.blocks.steps import PrefillChunk
 from ttfamily.core.mesh.placement import BY_REPLICA, integers, read
-from ttfamily.core.mesh.tiles import TILE
 from ttfamily.engine import checks, generator
 from ttfamily.engine.graph import DecodeGraph
 from ttfamily.engine.sampling import Sampling
 from ttfamily.errors import RequestError
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ttfamily.core.config.precision import TILE_BYTES
 from ttfamily.core.layout.programs import decode_buffers, prefill_buffers
-from ttfamily.core.mesh.tiles import tiles
+from ttfamily.tiles import TILE_BYTES, tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

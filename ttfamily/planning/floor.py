@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ttfamily.core.config.precision import TILE_BYTES
-from ttfamily.core.mesh.tiles import TILE
 from ttfamily.planning.traffic import BF16_BYTES, TILE_ELEMENTS, rows_looked_up, token_tiles
+from ttfamily.tiles import TILE, TILE_BYTES
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.plan import Plan

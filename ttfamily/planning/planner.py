@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ttfamily.core.config.precision import TILE_BYTES
 from ttfamily.core.config.precision_policy import policy
 from ttfamily.core.layout.plan import Plan
 from ttfamily.core.mesh.mesh import TRACE_REGION_BYTES
@@ -19,6 +18,7 @@ from ttfamily.planning.published import PROMPT, published
 from ttfamily.planning.report import Collective, Comparison, Context, Reads, Report, SlotCut, Speed
 from ttfamily.planning.roofline import decode_time, link_bytes, prefill_time
 from ttfamily.planning.traffic import BF16_BYTES, Roles, Step, stream_traffic
+from ttfamily.tiles import TILE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

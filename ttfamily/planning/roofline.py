@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from ttfamily.core.config.precision import TILE_BYTES
-from ttfamily.core.mesh.tiles import TILE
 from ttfamily.planning.core_memory import FORMATS
 from ttfamily.planning.traffic import op_traffic
+from ttfamily.tiles import TILE, TILE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ttfamily.core.blocks.rope import interleave
 from ttfamily.core.mesh.placement import put
-from ttfamily.core.mesh.tiles import TILE
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from typing import Literal

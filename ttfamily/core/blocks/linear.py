@@ -9,7 +9,7 @@ import ttnn
 
 from ttfamily.core.config.precision import ttnn_dtype
 from ttfamily.core.mesh.placement import Sharding, put
-from ttfamily.core.mesh.tiles import TILE
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

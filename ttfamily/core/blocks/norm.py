@@ -8,7 +8,7 @@ import ttnn
 
 from ttfamily.core.blocks.ccl import DRAM, all_gather, dram_zeros
 from ttfamily.core.mesh.placement import Sharding, put
-from ttfamily.core.mesh.tiles import TILE
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

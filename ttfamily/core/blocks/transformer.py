@@ -13,7 +13,7 @@ from ttfamily.core.blocks.lm_head import LmHead
 from ttfamily.core.blocks.norm import Norm
 from ttfamily.core.blocks.rope import Rope
 from ttfamily.core.blocks.steps import DecodeStep
-from ttfamily.core.mesh.tiles import TILE
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

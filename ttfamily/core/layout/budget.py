@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ttfamily.core.config.precision import TILE_BYTES
-from ttfamily.core.mesh.tiles import TILE, round_up, tiles
 from ttfamily.errors import LayoutError, PlanError
+from ttfamily.tiles import TILE, TILE_BYTES, round_up, tiles
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.plan import Plan

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import ttnn
 
 from ttfamily.core.layout.programs import BF16, ROTATION_TILES
-from ttfamily.core.mesh.tiles import TILE, tiles
+from ttfamily.tiles import TILE, tiles
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.programs import Programs

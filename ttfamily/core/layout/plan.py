@@ -13,8 +13,8 @@ from ttfamily.core.layout.heads import HeadPlan, plan_heads
 from ttfamily.core.layout.programs import Programs
 from ttfamily.core.layout.schemes import PHASES, alternatives, choose
 from ttfamily.core.mesh.placement import WHOLE, Sharding
-from ttfamily.core.mesh.tiles import TILE, round_up, tiles
 from ttfamily.errors import PlanError
+from ttfamily.tiles import TILE, round_up, tiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import ttnn
 
-from ttfamily.core.config.precision import TILE_BYTES
-from ttfamily.core.mesh.tiles import TILE, largest_divisor, round_up, tiles
 from ttfamily.errors import LayoutError
+from ttfamily.tiles import TILE, TILE_BYTES, largest_divisor, round_up, tiles
 
 if TYPE_CHECKING:
     from ttfamily.core.config.precision import WeightPrecision

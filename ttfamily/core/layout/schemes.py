@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from ttfamily.core.mesh.tiles import TILE
 from ttfamily.errors import LayoutError, PlanError
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
