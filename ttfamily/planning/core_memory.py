@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ttfamily.core.layout.programs import decode_buffers, prefill_buffers
+from ttfamily.matmul_buffers import decode_buffers, prefill_buffers
 from ttfamily.tiles import TILE_BYTES, tiles
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class CoreUse:
 
     :param op: its name.
     :param tensors: from the lowest tensor that is alive to L1's end, the holes between them included.
-    :param buffers: of its program; None where neither ttnn's graph nor :mod:`ttfamily.core.layout.programs` says.
+    :param buffers: of its program; None where neither ttnn's graph nor :mod:`ttfamily.matmul_buffers` says.
     """
 
     op: str

@@ -1,7 +1,7 @@
 """Memory and program configs, computed from shapes, the mesh's grid, its DRAM banks and an L1 budget.
 
-The static buffers of a matmul are counted as ttnn 0.81.1 allocates them (compared with its own
-out-of-memory messages on the mock cluster): what does not fit is found when the model is built.
+The static buffers of a matmul are counted as ttnn allocates them (:mod:`ttfamily.matmul_buffers`): what
+does not fit is found when the model is built.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import attrs
 import ttnn
 
 from ttfamily.errors import LayoutError
+from ttfamily.matmul_buffers import DEST_TILES, decode_buffers, prefill_buffers
 from ttfamily.tiles import TILE, TILE_BYTES, largest_divisor, round_up, tiles
 
 if TYPE_CHECKING:
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from ttfamily.core.mesh.mesh import Mesh
 
 ROW_TILES = 1  # decode: up to 32 users are the rows of one tile
-BF16, FP32 = TILE_BYTES["bf16"], TILE_BYTES["fp32"]
-DEST_TILES = 4  # the destination registers hold four tiles of float32 sums
+BF16 = TILE_BYTES["bf16"]
 ROTATION_TILES = 17  # cosine and sine of one user at head_dim 256, and the swap tile
 COLLECTIVES_BYTES = 32 << 10  # at the top of L1, where their semaphores lie
 MAX_INNER_TILES = 8
@@ -268,32 +268,6 @@ class Programs:
             block_w=block,
             inplace=False,
         )
-
-
-def decode_buffers(block: int, columns: int, tile_bytes: int, *, bias: bool = True) -> int:
-    """Bytes of a core's L1 that a DRAM-sharded matmul's own buffers take, as ttnn 0.81.1 allocates them.
-
-    Input twice, weights thrice (a read ahead of a read ahead), output, sums, bias.
-    The outputs are padded to as few parts of one width as the destination registers allow.
-
-    :param block: tiles of the inner dimension that are multiplied at once.
-    :param columns: tiles of the output that a bank's core makes.
-    :param tile_bytes: of the weight.
-    """
-    widths = range(largest_divisor(columns, DEST_TILES), DEST_TILES + 1)
-    parts, width = min((-(-columns // width), width) for width in widths)
-    outputs = parts * width * (BF16 + FP32 + (BF16 if bias else 0))
-    return 2 * block * BF16 + 3 * block * columns * tile_bytes + outputs
-
-
-def prefill_buffers(rows: int, block: int, columns: int, tile_bytes: int, *, bias: bool = True) -> int:
-    """Bytes of a core's L1 that a 2-D matmul's own buffers take: input and weights twice, output and sums, bias.
-
-    :param rows: of tiles of the output that a core makes.
-    :param block: as for :func:`decode_buffers`.
-    """
-    inputs = 2 * block * (rows * BF16 + columns * tile_bytes)
-    return inputs + rows * columns * (BF16 + FP32) + (columns * BF16 if bias else 0)
 
 
 def compute_kernel(precision: WeightPrecision) -> ttnn.WormholeComputeKernelConfig:
