@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ttfamily.planning.traffic import BF16_BYTES, TILE_ELEMENTS, rows_looked_up, token_tiles
-from ttfamily.tiles import TILE, TILE_BYTES
+from ttfamily.planning.traffic import needed_bytes
+from ttfamily.tiles import BF16_BYTES, TILE_BYTES, TILE_ELEMENTS
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.plan import Plan
     from ttfamily.planning.layout import CountedWeights, Taken
     from ttfamily.planning.stream import Stream
-    from ttfamily.planning.traffic import Roles, Step
+    from ttfamily.planning.traffic import Roles
+    from ttfamily.sim.row import DecodePoint
 
 # Which group of a precision policy a slot belongs to; what is not here (norms, biases) is bf16.
 GROUPS = {
@@ -63,30 +64,12 @@ def format_of(plan: Plan, slot: str, layer: int | None) -> str:
     return str(getattr(policy, group).format)
 
 
-def decode_floor(plan: Plan, weights: CountedWeights, stream: Stream, step: Step) -> int:
+def decode_floor(plan: Plan, weights: CountedWeights, stream: Stream, roles: Roles, point: DecodePoint) -> int:
     """The least bytes that a device reads in a decode step: each weight once, each live block of the cache once."""
-    rows = step.users * plan.spec.hidden_size // plan.mesh.hidden_parallel * BF16_BYTES
-    return weight_floor(plan, weights) + rows + live_cache(stream, step)
+    rows = point.users * plan.spec.hidden_size // plan.mesh.hidden_parallel * BF16_BYTES
+    return weight_floor(plan, weights) + rows + needed_bytes(stream, roles, "cache", point)
 
 
-def padded_floor(stream: Stream, roles: Roles, step: Step) -> int:
+def padded_floor(stream: Stream, roles: Roles, point: DecodePoint) -> int:
     """As :func:`decode_floor`, of weights as they lie in DRAM: with copies, and what pads banks, heads and sizes."""
-    once: dict[int | None, int] = {}
-    for op in stream.ops:
-        looked_up = rows_looked_up(op, step) if op.short_name == "embedding" else {}
-        for label, tensor in op.inputs.items():
-            if tensor.in_dram and roles.of(tensor) == "weights":
-                once[tensor.buffer] = looked_up.get(label, tensor.bytes)
-    return sum(once.values()) + live_cache(stream, step)
-
-
-def live_cache(stream: Stream, step: Step) -> int:
-    """Bytes of the blocks of the cache that a decode step must see."""
-    live: dict[int | None, int] = {}
-    for op in stream.ops:
-        if op.short_name == "paged_scaled_dot_product_attention_decode":
-            window = op.settings.get("sliding_window_size")
-            first = 0 if window is None else max(step.position + 1 - window, 0) // TILE
-            blocks = step.users * (-(-(step.position + 1) // TILE) - first)
-            live |= {op.inputs[label].buffer: blocks * token_tiles(op.inputs[label]) for label in ("1", "2")}
-    return sum(live.values())
+    return sum(needed_bytes(stream, roles, role, point) for role in ("weights", "cache"))

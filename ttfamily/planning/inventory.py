@@ -12,7 +12,7 @@ from ttfamily.core.blocks.kv_cache import LayerCache
 from ttfamily.core.config.spec import ModelSpec
 from ttfamily.core.layout.plan import Plan
 from ttfamily.core.mesh.mesh import Mesh
-from ttfamily.planning.ops import TensorFacts, facts
+from ttfamily.sim.facts import TensorFacts, facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
