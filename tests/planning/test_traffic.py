@@ -1,4 +1,4 @@
-"""What an op reads and writes, against counts made another way."""
+"""What an op reads and writes, against counts made independently."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class CoreUse:
     """What an op needs of the busiest core's L1, bytes.
 
     :param op: its name.
-    :param tensors: from the lowest tensor that is alive to L1's end, the holes between them included.
+    :param tensors: from the lowest tensor that is alive to L1's end, the gaps between them included.
     :param buffers: of its program; None where neither its row nor ttnn's graph says.
     """
 

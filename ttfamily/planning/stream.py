@@ -29,8 +29,8 @@ class Stream:
     """All ops of one phase, in order; those that dispatch nothing are counted in ``calls`` only.
 
     :param calls: of ttnn functions, all of them: what the host does when nothing is traced.
-    :param dram_span: bytes of DRAM on a device that the phase needs free, with the holes that its own
-        tensors leave between each other.
+    :param dram_span: bytes of DRAM on a device that the phase needs free, with the gaps between
+        its own tensors.
     :param core_memory: L1 of the busiest core, op by op, the most first.
     """
 
@@ -118,7 +118,7 @@ def _effects(graph: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[st
 
 
 def _dram_span(graph: Sequence[Mapping[str, Any]], banks: int) -> int:
-    """From the lowest to the highest address that was allocated: what must be free, holes included."""
+    """From the lowest to the highest address that was allocated: what must be free, gaps included."""
     made = [node["params"] for node in graph if node["node_type"] == "buffer_allocate"]
     places = [(int(p["address"]), int(p["max_size_per_bank"])) for p in made if p["type"] == "DRAM"]
     if not places:

@@ -138,7 +138,7 @@ def to_torch(
         raise SimulatorError(
             "ttnn.to_torch",
             got=f"a tensor on every device of a {mesh.shape[0]}x{mesh.shape[1]} mesh, and no mesh_composer",
-            expected="a way to put the parts together",
+            expected="a mesh_composer, which says how to put the parts together",
             fix="Pass mesh_composer=, or read the parts with ttnn.get_device_tensors.",
         )
     result: torch.Tensor = out if dtype is None else out.to(dtype)

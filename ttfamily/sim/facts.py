@@ -81,6 +81,21 @@ class Op:
         """Whether its program config is that of a DRAM-sharded matmul: every bank feeds its nearest core."""
         return "num_workers_per_dram_bank" in self.config
 
+    def input(self, position: int) -> TensorFacts:
+        """Return the input that was given by position.
+
+        :raises SimulatorError: if there is none: it was given by keyword, or not at all.
+        """
+        tensor = self.inputs.get(str(position))
+        if tensor is None:
+            raise SimulatorError(
+                f"ttnn.{self.name}",
+                got=f"a call without a tensor at position {position}",
+                expected="the tensors that its traffic depends on, by position",
+                fix="Pass them by position, as the blocks of the core do.",
+            )
+        return tensor
+
     def configured(self, name: str) -> int:
         """Return a number of its program config.
 

@@ -137,5 +137,5 @@ def by_host(_call: Op, _point: DecodePoint) -> Moved:
 
 
 def no_products(_call: Op) -> float:
-    """``multiplies`` of an op without products of tiles, or with so few that its tensors' way sets its time."""
+    """``multiplies`` of an op without products of tiles, or with so few that moving its tensors takes longer."""
     return 0.0

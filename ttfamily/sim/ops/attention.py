@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def _seen(call: Op, keys: int) -> tuple[int, float]:
     """Return how many chunks of queries all heads have, and how many keys such a chunk sees on average."""
-    heads, rows, _ = call.inputs["0"].shape[1:]
+    heads, rows, _ = call.input(0).shape[1:]
     chunk = min(call.configured("q_chunk_size"), rows)
     return heads * -(-rows // chunk), keys - rows + (rows + chunk) / 2
 
@@ -43,18 +43,18 @@ def _prefill_moves(call: Op, keys: int, head: float) -> Moved:
 
 def _prefill_products(call: Op, keys: int) -> float:
     """Scores, and their product with the values; chunks of queries are shared out over the cores."""
-    rows, width = call.inputs["0"].shape[2:]
+    rows, width = call.input(0).shape[2:]
     chunks, seen = _seen(call, keys)
     one = 2 * (min(call.configured("q_chunk_size"), rows) / TILE) * (seen / TILE) * (width / TILE)
     return -(-chunks // call.configured("cores")) * one
 
 
 def _prompt_keys(call: Op) -> int:
-    return call.inputs["1"].shape[2]
+    return call.input(1).shape[2]
 
 
 def _prompt_moves(call: Op, _point: DecodePoint) -> Moved:
-    keys = call.inputs["1"]
+    keys = call.input(1)
     return _prefill_moves(call, _prompt_keys(call), keys.bytes / keys.shape[1])
 
 
@@ -81,11 +81,11 @@ def attention(
 
 def _cached_keys(call: Op) -> int:
     """All that the page table names: the chunk's own, and those before it."""
-    return call.inputs["3"].shape[-1] * TILE
+    return call.input(3).shape[-1] * TILE
 
 
 def _chunk_moves(call: Op, _point: DecodePoint) -> Moved:
-    keys, cache = _cached_keys(call), call.inputs["1"]
+    keys, cache = _cached_keys(call), call.input(1)
     return _prefill_moves(call, keys, token_tiles(cache) / cache.shape[1] * keys / TILE)
 
 
@@ -126,7 +126,7 @@ def _decode_moves(call: Op, point: DecodePoint) -> Moved:
 
     def read(unit: int) -> dict[str, int]:
         tokens = -(-end // unit) * unit - first // unit * unit
-        return {label: point.users * tokens // TILE * token_tiles(call.inputs[label]) for label in ("1", "2")}
+        return {str(i): point.users * tokens // TILE * token_tiles(call.input(i)) for i in (1, 2)}
 
     return moved(call, read=read(chunk), needed=read(TILE))
 

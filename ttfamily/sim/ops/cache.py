@@ -66,7 +66,7 @@ def token_tiles(cache: TensorFacts) -> int:
 
 def _update_moves(call: Op, point: DecodePoint) -> Moved:
     """Every user's new token: the row of tiles that it is in is read, changed and written."""
-    size = point.users * token_tiles(call.inputs["0"])
+    size = point.users * token_tiles(call.input(0))
     return moved(call, read={"0": size}, needed={"0": 0}, written=size)
 
 
@@ -95,7 +95,7 @@ def paged_update_cache(cache: Cell, x: Cell, *, update_idxs_tensor: Cell, page_t
 
 def _fill_moves(call: Op, _point: DecodePoint) -> Moved:
     """A prompt's tokens are written; nothing is read of the cache."""
-    return moved(call, read={"0": 0}, written=call.inputs["1"].bytes)
+    return moved(call, read={"0": 0}, written=call.input(1).bytes)
 
 
 @op("experimental.paged_fill_cache", moves=_fill_moves, multiplies=no_products)

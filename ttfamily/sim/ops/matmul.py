@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 def _moves(call: Op, _point: DecodePoint) -> Moved:
     """A weight is read again for every fold of a long prompt."""
-    folds = math.prod(call.inputs["0"].shape[:-2])
+    folds = math.prod(call.input(0).shape[:-2])
     return moved(call, read={label: folds * tensor.bytes for label, tensor in call.inputs.items() if label != "0"})
 
 
 def _products(call: Op) -> float:
     """Tile products of the busiest core; 0 without a program config, whose cores and blocks ttnn chooses."""
-    x, weight = call.inputs["0"], call.inputs["1"]
+    x, weight = call.input(0), call.input(1)
     inner = tiles(x.shape[-1])
     if call.bank_sharded:  # one core a bank, or several that share it
         width = weight.bytes // (weight.cores * inner * weight.tile_bytes)
@@ -43,7 +43,7 @@ def _buffers(call: Op) -> int | None:
     """Bytes of the busiest core's L1, which ttnn's graph does not name for a program config of the core's."""
     if "in0_block_w" not in call.config:
         return None
-    weight, block, bias = call.inputs["1"], call.config["in0_block_w"], "bias" in call.inputs
+    weight, block, bias = call.input(1), call.config["in0_block_w"], "bias" in call.inputs
     if call.bank_sharded:  # its cores are the banks'
         return decode_buffers(block, -(-tiles(weight.shape[-1]) // weight.cores), weight.tile_bytes, bias=bias)
     return prefill_buffers(call.config["per_core_M"], block, call.config["per_core_N"], weight.tile_bytes, bias=bias)

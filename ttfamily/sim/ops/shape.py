@@ -87,7 +87,7 @@ def permute(x: Cell, dims: Sequence[int]) -> torch.Tensor:
 
 def _cut_out(call: Op, _point: DecodePoint) -> Moved:
     """Only what is cut out is read."""
-    return moved(call, read={"0": min(call.inputs["0"].bytes, sum(tensor.bytes for tensor in call.outputs))})
+    return moved(call, read={"0": min(call.input(0).bytes, sum(tensor.bytes for tensor in call.outputs))})
 
 
 @op("slice", moves=_cut_out, multiplies=no_products)
@@ -113,7 +113,7 @@ def concat(tensors: Sequence[Cell], dim: int = 0) -> torch.Tensor:
 
 def _rows_looked_up(call: Op, _point: DecodePoint) -> Moved:
     """Of the table, only the rows that are looked up are read."""
-    ids, table = call.inputs["0"], call.inputs["1"]
+    ids, table = call.input(0), call.input(1)
     return moved(call, read={"1": math.prod(ids.shape) * table.shape[-1] * BF16_BYTES})
 
 

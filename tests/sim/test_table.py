@@ -24,7 +24,7 @@ KERNELS = {name for name, row in ROWS.items() if not row.crossing}
 
 def covered() -> Iterator[str]:
     """The ops that a test here claims; that it runs them is checked when the test runs."""
-    for path in sorted(HERE.glob("test_kernels_*.py")):
+    for path in sorted((HERE / "ops").glob("test_*.py")):
         spec = importlib.util.spec_from_file_location(f"covering_{path.stem}", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -36,7 +36,7 @@ def covered() -> Iterator[str]:
 
 def test_every_kernel_has_a_test() -> None:
     missing = KERNELS - set(covered())
-    assert not missing, f'write a test with @pytest.mark.kernel("ttnn.{min(missing)}") in tests/sim/test_kernels_*.py'
+    assert not missing, f'write a test with @pytest.mark.kernel("ttnn.{min(missing)}") in tests/sim/ops/'
 
 
 def test_no_test_claims_a_kernel_that_is_gone() -> None:
@@ -99,4 +99,10 @@ def test_an_op_without_a_row_is_named_with_what_to_do() -> None:
 def test_attention_without_a_program_config_is_named() -> None:
     call = Op(name="transformer.scaled_dot_product_attention", **{**CALL, "config": {}})
     with pytest.raises(SimulatorError, match=r"ttnn\.transformer\.scaled.*got a call without q_chunk_size"):
+        row_of(call.name).multiplies(call)
+
+
+def test_a_tensor_that_is_not_where_its_row_looks_is_named() -> None:
+    call = Op(name="linear", inputs={"0": INPUTS["0"], "weight": INPUTS["1"]}, outputs=())
+    with pytest.raises(SimulatorError, match=r"ttnn\.linear: got a call without a tensor at position 1"):
         row_of(call.name).multiplies(call)
