@@ -22,8 +22,8 @@ from ttfamily.core.layout.heads import HeadPlan, arrange
 from ttfamily.core.layout.plan import Plan
 from ttfamily.core.layout.stream import StreamLayout
 from ttfamily.core.mesh.placement import Sharding
-from ttfamily.core.mesh.tiles import TILE
 from ttfamily.core.weights.rules import Weights
+from ttfamily.tiles import TILE
 
 __all__ = [
     "TILE",

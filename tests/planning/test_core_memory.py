@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ttfamily.core.mesh.mesh import Mesh
 
-TILE_BYTES = 2048  # bf16
+BF16_TILE_BYTES = 2048
 CLASH = re.compile(r"L1 buffer allocated at (\d+) and static \w+ buffer region ends at (\d+)")
 
 
@@ -60,7 +60,7 @@ def test_a_matmuls_buffers_end_where_ttnn_says(dry: Mesh, k: int, n: int, format
     use = next(each for each in record(dry, run).core_memory if each.op == "linear")
     assert use.buffers is not None
     cores = dry.grid[0] * dry.grid[1]
-    room = (len(dry.l1) - use.tensors) // TILE_BYTES - 8  # tiles on a core; of a few there is no room for buffers
+    room = (len(dry.l1) - use.tensors) // BF16_TILE_BYTES - 8  # tiles on a core; of a few there is no room for buffers
     filler = ttnn.zeros(
         [1, 1, 32, 32 * room * cores],
         dtype=ttnn.bfloat16,
@@ -104,7 +104,7 @@ def test_the_buffers_of_prefills_attention_are_ttnns(dry: Mesh, head_dim: int, c
     for each in (lambda: run(None), lambda: run(100), later):
         (use,) = (u for u in record(dry, each).core_memory if "attention" in u.op)
         assert use.buffers is not None
-        assert most - 4 * TILE_BYTES <= use.buffers <= most
+        assert most - 4 * BF16_TILE_BYTES <= use.buffers <= most
 
 
 def test_tensors_are_counted_from_the_lowest_that_is_alive(dry: Mesh) -> None:
@@ -116,8 +116,8 @@ def test_tensors_are_counted_from_the_lowest_that_is_alive(dry: Mesh) -> None:
         first = ttnn.to_memory_config(x, memory)
         second = ttnn.to_memory_config(x, memory)
         ttnn.deallocate(first)
-        third = ttnn.add(second, second, memory_config=memory)  # in the hole of the first
+        third = ttnn.add(second, second, memory_config=memory)  # in the gap that the first left
         ttnn.deallocate(second), ttnn.deallocate(third)
 
     uses = {each.op: each for each in record(dry, run).core_memory}
-    assert uses["to_memory_config"].tensors == uses["add"].tensors == 2 * 5 * TILE_BYTES
+    assert uses["to_memory_config"].tensors == uses["add"].tensors == 2 * 5 * BF16_TILE_BYTES

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from ttfamily.core.mesh.boards import Axis
 from ttfamily.planning.hardware import WORMHOLE
-from ttfamily.planning.ops import Op, TensorFacts
 from ttfamily.planning.roofline import decode_time, hops, link_bytes, op_time, prefill_time
 from ttfamily.planning.stream import Stream
-from ttfamily.planning.traffic import Roles, Step
+from ttfamily.planning.traffic import Roles
+from ttfamily.sim.facts import Op, TensorFacts
+from ttfamily.sim.row import DecodePoint
 
 ALONE = (Axis(devices=1), Axis(devices=1))
 
@@ -98,7 +99,7 @@ def test_a_ring_sends_half_as_much_one_way_and_half_as_far(devices: int, whole: 
 @given(st.integers(1, 50), st.integers(1, 500))
 def test_the_split_adds_up_and_no_step_beats_its_memory(ops: int, calls: int) -> None:
     stream = Stream(ops=(decode_matmul(512, 12 * 32, "HiFi2"),) * ops, calls=ops + calls, dram_span=0)
-    step = decode_time(stream, WORMHOLE, ALONE, Roles([]), Step(), logits_bytes=64)
+    step = decode_time(stream, WORMHOLE, ALONE, Roles([]), DecodePoint(), logits_bytes=64)
     first = prefill_time(stream, WORMHOLE, ALONE, Roles([]), logits_bytes=64)
     for time in (step, first):
         assert sum(time.split.values()) == pytest.approx(time.seconds)

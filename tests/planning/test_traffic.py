@@ -1,4 +1,4 @@
-"""What an op reads and writes, against counts made another way."""
+"""What an op reads and writes, against counts made independently."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from ttfamily.core.layout.programs import Programs
 from ttfamily.core.mesh.mesh import open_mesh
 from ttfamily.core.mesh.placement import put
 from ttfamily.planning.inventory import Held
-from ttfamily.planning.ops import Op, TensorFacts, facts
 from ttfamily.planning.stream import record
-from ttfamily.planning.traffic import Roles, Step, op_traffic, token_tiles
+from ttfamily.planning.traffic import Roles, op_traffic
+from ttfamily.sim.facts import Op, TensorFacts, facts
+from ttfamily.sim.ops.cache import token_tiles
+from ttfamily.sim.row import DecodePoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +112,7 @@ def test_flash_decode_reads_every_chunk_that_holds_a_visible_token(
     chunks = {token // chunk for token in (visible[0], visible[-1])}
     count = max(chunks) - min(chunks) + 1
     roles = Roles([Held(slot="kv_cache", tensor=cache)])
-    traffic = op_traffic(op, roles, Step(users=users, position=position))
+    traffic = op_traffic(op, roles, DecodePoint(users=users, position=position))
     assert traffic.cache == 2 * users * count * (chunk // 32) * block
     assert traffic.weights == traffic.written == 0
 

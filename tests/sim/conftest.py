@@ -1,4 +1,4 @@
-"""The table of kernels and tests: ``@pytest.mark.kernel("ttnn.add")`` says that a test covers an op.
+"""Which test covers which op's kernel: ``@pytest.mark.kernel("ttnn.add")`` says that a test covers an op.
 
 A test that says so is held to it: it fails if it did not run the op's kernel.
 """
@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Noting(dict[str, Any]):
-    """A table of kernels that notes which are looked up."""
+    """A table of rows that notes which are looked up."""
 
     def __init__(self, table: dict[str, Any]) -> None:
         super().__init__(table)
@@ -45,16 +45,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Fail a test that claims a kernel and does not run it."""
     if "bench" in getattr(item, "funcargs", {}):
         item.funcargs["bench"].reseed(0)
-    claimed = {name for mark in item.iter_markers("kernel") for name in mark.args}
+    claimed = {name.removeprefix("ttnn.") for mark in item.iter_markers("kernel") for name in mark.args}
     if not claimed:
         return (yield)
     interpreter = item.funcargs["bench"].interpreter
-    table = interpreter._kernels
-    interpreter._kernels = noting = Noting(table)
+    table = interpreter._rows
+    interpreter._rows = noting = Noting(table)
     try:
         result = yield
     finally:
-        interpreter._kernels = table
+        interpreter._rows = table
     if claimed - noting.used:
         pytest.fail(f"claims to cover {sorted(claimed - noting.used)}, which it never ran")
     return result

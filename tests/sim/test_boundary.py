@@ -66,7 +66,7 @@ def test_a_mapper_cuts_as_ttnns_own_does_on_host(
     for name, mapper in mappers(bench.mesh, len(shape)).items():
         with bench.plain_ttnn():
             theirs = ttnn.from_torch(source, dtype=dtype, layout=layout, mesh_mapper=mapper)
-            want = [ttnn.to_torch(part) for part in bench.interpreter.split(theirs)]
+            want = [ttnn.to_torch(part) for part in bench.interpreter.mesh.split(theirs)]
         host = ttnn.from_torch(source, dtype=dtype, layout=layout, mesh_mapper=mapper)
         placed = ttnn.from_torch(source, dtype=dtype, layout=layout, mesh_mapper=mapper, device=bench.mesh.device)
         got = [ttnn.to_torch(part) for part in ttnn.get_device_tensors(placed)]

@@ -176,7 +176,7 @@ def test_two_processes_have_a_mesh_open_at_once(run: Run, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["n150", "n300"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_process_leaves_no_file_behind(run: Run, name: str, kind: str) -> None:
+def test_a_process_leaves_no_file(run: Run, name: str, kind: str) -> None:
     assert not run.left[f"{name}/{kind}"]
 
 

@@ -190,7 +190,7 @@ def test_a_transfer_in_a_capture_is_refused(bench: Bench, op: str, access: Calla
     x = integers(bench.mesh, torch.zeros(1, 1, dtype=torch.int32), ttnn.int32)
     with capturing(bench.mesh), pytest.raises(SimulatorError, match=f"{op}: .*inside a trace capture"):
         access(bench.mesh, x)
-    access(bench.mesh, x)  # and is fine behind it
+    access(bench.mesh, x)  # and is fine after it
 
 
 def test_a_host_tensor_may_be_made_in_a_capture(bench: Bench) -> None:

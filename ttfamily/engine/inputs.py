@@ -12,8 +12,8 @@ from ttfamily.core.blocks.kv_cache import SKIP, SPARE
 from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
 from ttfamily.core.layout.plan import LATER_CHUNK
 from ttfamily.core.mesh.placement import BY_REPLICA, integers, write
-from ttfamily.core.mesh.tiles import round_up
 from ttfamily.errors import RequestError
+from ttfamily.tiles import round_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ import ttnn
 
 from ttfamily.core.blocks.lm_head import LmHead
 from ttfamily.core.mesh.placement import read
-from ttfamily.core.mesh.tiles import TILE
 from ttfamily.engine.graph import DecodeGraph
 from ttfamily.engine.inputs import prefill_inputs
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     import torch

@@ -6,17 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ttfamily.core.config.precision import TILE_BYTES
-from ttfamily.core.layout.programs import decode_buffers, prefill_buffers
-from ttfamily.core.mesh.tiles import tiles
+from ttfamily.sim.table import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ttfamily.core.mesh.mesh import Mesh
-    from ttfamily.planning.ops import Op
-
-FORMATS = {"BFLOAT16": "bf16", "BFLOAT8_B": "bfp8", "BFLOAT4_B": "bfp4", "FLOAT32": "fp32"}
+    from ttfamily.sim.facts import Op
 
 
 @attrs.frozen(kw_only=True)
@@ -24,8 +20,8 @@ class CoreUse:
     """What an op needs of the busiest core's L1, bytes.
 
     :param op: its name.
-    :param tensors: from the lowest tensor that is alive to L1's end, the holes between them included.
-    :param buffers: of its program; None where neither ttnn's graph nor :mod:`ttfamily.core.layout.programs` says.
+    :param tensors: from the lowest tensor that is alive to L1's end, the gaps between them included.
+    :param buffers: of its program; None where neither its row nor ttnn's graph says.
     """
 
     op: str
@@ -53,8 +49,9 @@ def core_memory(mesh: Mesh, graph: Sequence[Mapping[str, Any]], ops: Sequence[Op
     most: dict[str, CoreUse] = {}
     for use, op in zip(calls, ops, strict=True):
         if op.programs:
-            matmul = _matmul_buffers(op, mesh.dram_banks)
-            whole = attrs.evolve(use, buffers=made.get(use.op) if matmul is None else matmul)
+            buffers = row_of(op.name).buffers
+            counted = None if buffers is None else buffers(op)
+            whole = attrs.evolve(use, buffers=made.get(use.op) if counted is None else counted)
             most[use.op] = max(whole, most.get(use.op, whole), key=lambda each: each.together)
     return tuple(sorted(most.values(), key=lambda use: -use.together))
 
@@ -81,13 +78,3 @@ def _calls(l1: range, graph: Sequence[Mapping[str, Any]]) -> Iterator[CoreUse]:
             alive.discard(int(facts["address"]))
         elif kind == "circular_buffer_allocate" and facts["globally_allocated"] == "0":
             end = max(end, int(facts["address"]) + int(facts["size"]))
-
-
-def _matmul_buffers(op: Op, banks: int) -> int | None:
-    if op.short_name not in ("linear", "matmul") or "in0_block_w" not in op.config:
-        return None
-    weight, block, bias = op.inputs["1"], op.config["in0_block_w"], "bias" in op.inputs
-    tile_bytes = TILE_BYTES[FORMATS[weight.dtype]]
-    if "cores" in op.config:  # spread over a grid; a DRAM-sharded matmul's are the banks' cores
-        return prefill_buffers(op.config["per_core_M"], block, op.config["per_core_N"], tile_bytes, bias=bias)
-    return decode_buffers(block, -(-tiles(weight.shape[-1]) // banks), tile_bytes, bias=bias)

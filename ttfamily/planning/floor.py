@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ttfamily.core.config.precision import BF16_BYTES, TILE_BYTES
-from ttfamily.core.mesh.tiles import TILE
-from ttfamily.planning.traffic import rows_looked_up, token_tiles
+from ttfamily.planning.traffic import needed_bytes
+from ttfamily.tiles import BF16_BYTES, TILE_BYTES, TILE_ELEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
     from ttfamily.core.weights.rules import Taken
     from ttfamily.planning.inventory import Held
     from ttfamily.planning.stream import Stream
-    from ttfamily.planning.traffic import Roles, Step
+    from ttfamily.planning.traffic import Roles
+    from ttfamily.sim.row import DecodePoint
 
 
 @attrs.frozen(kw_only=True)
@@ -40,42 +40,27 @@ def shares(taken: Iterable[Taken], held: Sequence[Held]) -> list[Share]:
 
 
 def _share(taken: Taken, held: Held) -> Share:
-    size = taken.elements * TILE_BYTES[held.format] / TILE**2 + taken.biases * BF16_BYTES
+    size = taken.elements * TILE_BYTES[held.format] / TILE_ELEMENTS + taken.biases * BF16_BYTES
     return Share(held=held, bytes=size / held.parts)
 
 
-def decode_floor(weights: Sequence[Share], stream: Stream, step: Step) -> int:
+def decode_floor(weights: Sequence[Share], stream: Stream, roles: Roles, point: DecodePoint) -> int:
     """The least bytes that a device reads in a decode step: each weight once, each live block of the cache once.
 
     Of a table, only the rows that are looked up.
     """
-    rows: dict[int | None, int] = {}
-    for op in stream.ops:
-        if op.short_name == "embedding":
-            rows[op.inputs["1"].buffer] = step.users * op.inputs["1"].shape[-1] * BF16_BYTES
-    looked_up = {share.held.tensor.buffer for share in weights} & rows.keys()
-    read = sum(share.bytes for share in weights if share.held.tensor.buffer not in looked_up)
-    return round(read) + sum(rows[table] for table in looked_up) + live_cache(stream, step)
+    needed = needed_bytes(stream, point)
+
+    def least(share: Share) -> float:
+        whole = share.held.tensor
+        part = needed.get(whole.buffer, whole.bytes)
+        return part if part < whole.bytes else share.bytes
+
+    cache = sum(size for buffer, size in needed.items() if roles.of_buffer(buffer) == "cache")
+    return round(sum(map(least, weights))) + cache
 
 
-def padded_floor(stream: Stream, roles: Roles, step: Step) -> int:
+def padded_floor(stream: Stream, roles: Roles, point: DecodePoint) -> int:
     """As :func:`decode_floor`, of weights as they lie in DRAM: with copies, and what pads banks, heads and sizes."""
-    once: dict[int | None, int] = {}
-    for op in stream.ops:
-        looked_up = rows_looked_up(op, step) if op.short_name == "embedding" else {}
-        for label, tensor in op.inputs.items():
-            if tensor.in_dram and roles.of(tensor) == "weights":
-                once[tensor.buffer] = looked_up.get(label, tensor.bytes)
-    return sum(once.values()) + live_cache(stream, step)
-
-
-def live_cache(stream: Stream, step: Step) -> int:
-    """Bytes of the blocks of the cache that a decode step must see."""
-    live: dict[int | None, int] = {}
-    for op in stream.ops:
-        if op.short_name == "paged_scaled_dot_product_attention_decode":
-            window = op.settings.get("sliding_window_size")
-            first = 0 if window is None else max(step.position + 1 - window, 0) // TILE
-            blocks = step.users * (-(-(step.position + 1) // TILE) - first)
-            live |= {op.inputs[label].buffer: blocks * token_tiles(op.inputs[label]) for label in ("1", "2")}
-    return sum(live.values())
+    needed = needed_bytes(stream, point).items()
+    return sum(size for buffer, size in needed if roles.of_buffer(buffer) in ("weights", "cache"))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ttfamily.core.blocks.kv_cache import CACHE
-from ttfamily.planning.ops import facts
+from ttfamily.sim.facts import facts
 
 if TYPE_CHECKING:
     from ttfamily.core.blocks.block import Block
     from ttfamily.core.config.precision import Format
-    from ttfamily.planning.ops import TensorFacts
+    from ttfamily.sim.facts import TensorFacts
 
 
 @attrs.frozen(kw_only=True)

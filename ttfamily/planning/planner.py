@@ -9,7 +9,6 @@ import attrs
 
 from ttfamily.builder import Limits, build
 from ttfamily.core.blocks.kv_cache import CACHE
-from ttfamily.core.config.precision import TILE_BYTES
 from ttfamily.core.config.precision_policy import policy
 from ttfamily.core.layout.schemes import PHASES
 from ttfamily.core.mesh.mesh import TRACE_REGION_BYTES
@@ -21,7 +20,10 @@ from ttfamily.planning.layout import laid_out
 from ttfamily.planning.published import PROMPT, published
 from ttfamily.planning.report import Collective, Comparison, Context, Reads, Report, SlotCut, Speed
 from ttfamily.planning.roofline import decode_time, link_bytes, prefill_time
-from ttfamily.planning.traffic import BF16_BYTES, Roles, Step, stream_traffic
+from ttfamily.planning.traffic import Roles, stream_traffic
+from ttfamily.sim.row import DecodePoint
+from ttfamily.sim.table import row_of
+from ttfamily.tiles import BF16_BYTES, TILE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -82,7 +84,7 @@ def _report(layout: Layout, family: Family, *, name: str, precision: str) -> Rep
     held = held_tensors(layout.transformer, mesh.dram_banks)
     roles, weights = Roles(held), shares(layout.weights.taken, held)
     prompt = max(1, min(PROMPT, plan.max_seq_len - 1))
-    here = Step(users=plan.slots_per_replica, position=prompt)
+    here = DecodePoint(users=plan.slots_per_replica, position=prompt)
     far = attrs.evolve(here, position=plan.max_seq_len - 1)
     longest = layout.prefill(min(plan.max_seq_len, 2 * plan.prefill_lengths[-1]))
     prefill, decode = layout.prefill(prompt), layout.decode()
@@ -91,7 +93,7 @@ def _report(layout: Layout, family: Family, *, name: str, precision: str) -> Rep
             users=step.users,
             position=step.position,
             traffic=stream_traffic(decode, roles, step),
-            floor=decode_floor(weights, decode, step),
+            floor=decode_floor(weights, decode, roles, step),
             padded_floor=padded_floor(decode, roles, step),
         )
         for step in (here, far)
@@ -214,7 +216,7 @@ def _collectives(plan: Plan, phase: str, stream: Stream) -> list[Collective]:
                 count=count,
                 per_layer=count // plan.spec.num_hidden_layers,
                 bytes=size,
-                link_bytes=round(link_bytes(size, axis) * (2 if name == "all_reduce" else 1)),
+                link_bytes=round(link_bytes(size, axis) * row_of(name).link_phases),
             )
         )
     return rows
@@ -228,7 +230,7 @@ def _speeds(layout: Layout, roles: Roles, decode: Stream, prefill: Stream, reads
     if chip is None:
         return {}
     logits = layout.plan.vocab_per_device * LOGIT_ROWS * BF16_BYTES
-    steps = [Step(users=each.users, position=each.position) for each in reads]
+    steps = [DecodePoint(users=each.users, position=each.position) for each in reads]
     here, far = (decode_time(decode, chip, axes, roles, step, logits_bytes=logits) for step in steps)
     for time, each in zip((here, far), reads, strict=True):
         _not_faster_than_dram(time, each, chip)

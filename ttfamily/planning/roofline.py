@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from ttfamily.core.config.precision import TILE_BYTES
-from ttfamily.core.mesh.tiles import TILE
-from ttfamily.planning.core_memory import FORMATS
-from ttfamily.planning.traffic import op_traffic
+from ttfamily.planning.traffic import START, op_traffic
+from ttfamily.sim.table import row_of
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ttfamily.core.mesh.boards import Axis
     from ttfamily.planning.hardware import Chip
-    from ttfamily.planning.ops import Op
     from ttfamily.planning.stream import Stream
-    from ttfamily.planning.traffic import Roles, Step
+    from ttfamily.planning.traffic import Roles
+    from ttfamily.sim.facts import Op
+    from ttfamily.sim.row import DecodePoint
 
 Bound = Literal["dram", "compute", "links", "dispatch", "host"]
 BOUNDS: tuple[Bound, ...] = ("dram", "compute", "links", "dispatch", "host")
@@ -73,27 +72,28 @@ class PhaseTime:
         return max(self.split, key=self.split.__getitem__)
 
 
-def op_time(op: Op, chip: Chip, axes: Sequence[Axis], roles: Roles, step: Step | None = None) -> OpTime:
+def op_time(op: Op, chip: Chip, axes: Sequence[Axis], roles: Roles, point: DecodePoint = START) -> OpTime:
     """Predict one op."""
-    traffic = op_traffic(op, roles, step)
-    sharded = sum(t.bytes for t in op.inputs.values() if t.memory == "dram_sharded") if _is_bank_sharded(op) else 0
+    traffic = op_traffic(op, roles, point)
+    sharded = sum(t.bytes for t in op.inputs.values() if t.memory == "dram_sharded") if op.bank_sharded else 0
+    products = row_of(op.name).multiplies(op)
     return OpTime(
         op=op.name,
         dram=sharded / chip.dram_sharded + (traffic.total - sharded) / chip.dram_interleaved,
-        compute=FLOPS_OF_TILES * _tiles_per_core(op) / chip.flops_per_core[op.fidelity or DEFAULT_FIDELITY],
+        compute=FLOPS_OF_TILES * products / chip.flops_per_core[op.fidelity or DEFAULT_FIDELITY],
         links=collective_seconds(op, chip, axes),
         dispatch=chip.dispatch * len(op.programs),
     )
 
 
 def decode_time(
-    stream: Stream, chip: Chip, axes: Sequence[Axis], roles: Roles, step: Step, *, logits_bytes: int
+    stream: Stream, chip: Chip, axes: Sequence[Axis], roles: Roles, point: DecodePoint, *, logits_bytes: int
 ) -> PhaseTime:
     """Predict a traced decode step: op after op, then the logits to the host.
 
     :param logits_bytes: that a card sends to the host.
     """
-    times = [op_time(op, chip, axes, roles, step) for op in stream.ops]
+    times = [op_time(op, chip, axes, roles, point) for op in stream.ops]
     return _summed(times, host=logits_bytes / chip.pcie)
 
 
@@ -110,8 +110,8 @@ def prefill_time(stream: Stream, chip: Chip, axes: Sequence[Axis], roles: Roles,
 
 
 def collective_seconds(op: Op, chip: Chip, axes: Sequence[Axis]) -> float:
-    """Predict what a collective sends over the busiest link, and the way to the farthest chip."""
-    phases = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1}.get(op.short_name.removesuffix("_async"), 0)
+    """Predict how long a collective's bytes take over the busiest link, and the hops to the farthest chip."""
+    phases = row_of(op.name).link_phases
     if not phases or op.axis is None:
         return 0.0
     axis = axes[op.axis]
@@ -146,33 +146,3 @@ def _summed(times: Sequence[OpTime], *, host: float) -> PhaseTime:
         by_op[time.op] = by_op.get(time.op, 0.0) + time.seconds
     split["host"] += host
     return PhaseTime(seconds=sum(split.values()), split=split, by_op=by_op)
-
-
-def _is_bank_sharded(op: Op) -> bool:
-    return "num_workers_per_dram_bank" in op.config
-
-
-def _tiles_per_core(op: Op) -> float:
-    """Tile products that the core with the most work makes."""
-    if op.short_name in {"linear", "matmul"}:
-        x, weight = op.inputs["0"], op.inputs["1"]
-        inner = -(-x.shape[-1] // TILE)
-        if _is_bank_sharded(op):  # one core a bank, or several that share it
-            width = weight.bytes // (weight.cores * inner * TILE_BYTES[FORMATS[weight.dtype]])
-            return op.config["per_core_M"] * width * inner / op.config["num_workers_per_dram_bank"]
-        if "per_core_M" in op.config:
-            return math.prod(x.shape[:-2]) * op.config["per_core_M"] * op.config["per_core_N"] * inner
-    if op.short_name in {"scaled_dot_product_attention", "chunked_scaled_dot_product_attention"}:
-        return _attention_tiles(op)
-    return 0.0
-
-
-def _attention_tiles(op: Op) -> float:
-    heads, rows, width = op.inputs["0"].shape[1:]
-    paged = op.short_name.startswith("chunked")
-    keys = op.inputs["3"].shape[-1] * TILE if paged else op.inputs["1"].shape[2]
-    chunk = min(op.config["q_chunk_size"], rows)
-    units = heads * -(-rows // chunk)  # shared out over the cores
-    seen = keys - rows + (rows + chunk) / 2
-    one = 2 * (chunk / TILE) * (seen / TILE) * (width / TILE)  # scores, and their product with the values
-    return -(-units // op.config["cores"]) * one

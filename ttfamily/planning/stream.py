@@ -11,9 +11,9 @@ import ttnn
 
 from ttfamily.errors import SimulatorError
 from ttfamily.planning.core_memory import core_memory
-from ttfamily.planning.ops import SETTINGS, Op, facts
-from ttfamily.sim.boundary import CROSSINGS
+from ttfamily.sim.facts import Op, op_facts
 from ttfamily.sim.session import observed
+from ttfamily.sim.table import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,8 +29,8 @@ class Stream:
     """All ops of one phase, in order; those that dispatch nothing are counted in ``calls`` only.
 
     :param calls: of ttnn functions, all of them: what the host does when nothing is traced.
-    :param dram_span: bytes of DRAM on a device that the phase needs free, with the holes that its own
-        tensors leave between each other.
+    :param dram_span: bytes of DRAM on a device that the phase needs free, with the gaps between
+        its own tensors.
     :param core_memory: L1 of the busiest core, op by op, the most first.
     """
 
@@ -48,6 +48,8 @@ def record(mesh: Mesh, run: Callable[[], object]) -> Stream:
     """Record what ``run`` does on a dry mesh.
 
     Of L1, ttnn's graph has the buffers of the programs that it makes meanwhile, not of those in its cache.
+
+    :raises SimulatorError: if an op has no row, or ttnn's graph does not say what an op dispatched.
     """
     seen: list[Op] = []
     ttnn.graph.begin_graph_capture(ttnn.graph.RunMode.NORMAL)
@@ -59,7 +61,7 @@ def record(mesh: Mesh, run: Callable[[], object]) -> Stream:
     del result
     effects = list(_effects(graph))
     names = [name for name, _ in effects]
-    same = [f"ttnn.{op.name}" in {name, *CROSSINGS} for op, name in zip(seen, names, strict=False)]
+    same = (f"ttnn.{op.name}" == name or row_of(op.name).crossing for op, name in zip(seen, names, strict=False))
     if len(names) != len(seen) or not all(same):
         raise SimulatorError(
             "op stream",
@@ -78,55 +80,22 @@ def record(mesh: Mesh, run: Callable[[], object]) -> Stream:
     )
 
 
+def _op(mesh: Mesh, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> Op:
+    short = name.removeprefix("ttnn.")
+    if row_of(short).crossing:  # dispatches nothing, and may have freed its tensors
+        return Op(name=short, inputs={}, outputs=())
+    return op_facts(short, args, kwargs, outputs, mesh.dram_banks)
+
+
 def _check_programs(op: Op) -> None:
-    """Make sure that nothing that takes time goes unseen: what fills a new buffer is a program."""
-    old = {tensor.buffer for tensor in op.inputs.values()}
-    made = [tensor for tensor in op.outputs if tensor.buffer not in old and tensor.memory != "host"]
-    if made and not op.programs and f"ttnn.{op.name}" not in CROSSINGS:
+    """Fail if an op made a tensor and no program was recorded."""
+    if op.made and not op.programs:
         raise SimulatorError(
             f"ttnn.{op.name}",
             got="a new tensor, and no program in ttnn's graph that made it",
             expected=f"a call in the graph whose name matches {PROGRAM.pattern!r}",
             fix="Report this: ttnn's graph has changed.",
         )
-
-
-def _op(mesh: Mesh, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> Op:
-    short = name.removeprefix("ttnn.")
-    if short == "deallocate":
-        return Op(name=short, inputs={}, outputs=())
-    arguments = {**{str(i): value for i, value in enumerate(args)}, **kwargs}
-    inputs = {label: facts(tensor, mesh.dram_banks) for label, tensor in _tensors(arguments)}
-    results = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    kernel = kwargs.get("compute_kernel_config")
-    return Op(
-        name=short,
-        inputs=inputs,
-        outputs=tuple(facts(t, mesh.dram_banks) for t in results if isinstance(t, ttnn.Tensor)),
-        fidelity=None if kernel is None else kernel.math_fidelity.name,
-        config=_config(kwargs.get("program_config")),
-        axis=kwargs.get("cluster_axis"),
-        settings={key: kwargs[key] for key in SETTINGS if kwargs.get(key) is not None},
-    )
-
-
-def _tensors(arguments: Mapping[str, Any]) -> Iterator[tuple[str, ttnn.Tensor]]:
-    for label, value in arguments.items():
-        if isinstance(value, ttnn.Tensor):
-            yield label, value
-        elif isinstance(value, (list, tuple)):
-            yield from ((f"{label}.{i}", item) for i, item in enumerate(value) if isinstance(item, ttnn.Tensor))
-
-
-def _config(program: Any) -> dict[str, int]:
-    if program is None:
-        return {}
-    names = [name for name in dir(program) if not name.startswith("_")]
-    config = {name: value for name in names if type(value := getattr(program, name)) is int}
-    grid = getattr(program, "compute_with_storage_grid_size", None)
-    if grid is not None:
-        config |= {"grid_x": int(grid.x), "grid_y": int(grid.y), "cores": int(grid.x * grid.y)}
-    return config
 
 
 def _effects(graph: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -149,7 +118,7 @@ def _effects(graph: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[st
 
 
 def _dram_span(graph: Sequence[Mapping[str, Any]], banks: int) -> int:
-    """From the lowest to the highest address that was allocated: what must be free, holes included."""
+    """From the lowest to the highest address that was allocated: what must be free, gaps included."""
     made = [node["params"] for node in graph if node["node_type"] == "buffer_allocate"]
     places = [(int(p["address"]), int(p["max_size_per_bank"])) for p in made if p["type"] == "DRAM"]
     if not places:

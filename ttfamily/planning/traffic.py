@@ -1,24 +1,23 @@
-"""DRAM traffic: what every op reads and writes on one device, and the least that a decode step could read."""
+"""DRAM traffic: what the ops of a phase read and write on one device, by their rows, and the least they could."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from ttfamily.core.mesh.tiles import TILE
+from ttfamily.sim.row import DecodePoint
+from ttfamily.sim.table import row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from ttfamily.planning.inventory import Held
-    from ttfamily.planning.ops import Op, TensorFacts
     from ttfamily.planning.stream import Stream
+    from ttfamily.sim.facts import Op, TensorFacts
 
-TILE_ELEMENTS = TILE * TILE
-BF16_BYTES = 2
 Role = Literal["weights", "cache", "activations"]
+START = DecodePoint()  # for phases whose traffic depends on no position
 
 
 @attrs.frozen(kw_only=True)
@@ -53,18 +52,6 @@ class Traffic:
 FIELDS = attrs.fields(Traffic)
 
 
-@attrs.frozen(kw_only=True)
-class Step:
-    """Where the users of a decode step are.
-
-    :param users: each at ``position``.
-    :param position: of the token that goes in; it sees itself and what is before it.
-    """
-
-    users: int = 1
-    position: int = 0
-
-
 class Roles:
     """Tells weights, cache and activations apart by the buffers that stay in DRAM."""
 
@@ -73,114 +60,37 @@ class Roles:
 
     def of(self, tensor: TensorFacts) -> Role:
         """Return the role of a tensor."""
-        held = self._held.get(tensor.buffer)
+        return self.of_buffer(tensor.buffer)
+
+    def of_buffer(self, buffer: int | None) -> Role:
+        """Return the role of what lies in a buffer."""
+        held = self._held.get(buffer)
         if held is None:
             return "activations"
         return "cache" if held.in_cache else "weights"
 
 
-def op_traffic(op: Op, roles: Roles, step: Step | None = None) -> Traffic:
+def op_traffic(op: Op, roles: Roles, point: DecodePoint = START) -> Traffic:
     """Count one op.
 
-    :param step: for the ops of a decode step: what flash decode reads depends on the positions.
+    :param point: for the ops of a decode step: what flash decode reads depends on the positions.
+    :raises SimulatorError: if the op has no row.
     """
-    total = Traffic()
-    sizes = RULES.get(op.short_name, _everything_once)(op, step or Step())
-    for label, tensor in op.inputs.items():
-        if tensor.in_dram:
-            total += Traffic(**{roles.of(tensor): sizes.get(label, tensor.bytes)})
-    # An op in place gives back its input; its rule says what it writes there.
-    inputs = {tensor.buffer for tensor in op.inputs.values()}
-    made = sum(tensor.bytes for tensor in op.outputs if tensor.in_dram and tensor.buffer not in inputs)
-    return total + Traffic(written=sizes.get(WRITTEN, made))
+    moved = row_of(op.name).moves(op, point)
+    read = (Traffic(**{roles.of(op.inputs[label]): size}) for label, size in moved.read.items())
+    return sum(read, Traffic(written=moved.written))
 
 
-def stream_traffic(stream: Stream, roles: Roles, step: Step | None = None) -> Traffic:
+def stream_traffic(stream: Stream, roles: Roles, point: DecodePoint = START) -> Traffic:
     """Count a phase."""
-    return sum((op_traffic(op, roles, step) for op in stream.ops), Traffic())
+    return sum((op_traffic(op, roles, point) for op in stream.ops), Traffic())
 
 
-# ---- ops that do not read all of each input once: bytes read of an input, and bytes written if not of new tensors
-
-WRITTEN = "written"
-
-
-def _everything_once(_op: Op, _step: Step) -> dict[str, int]:
-    return {}
-
-
-def _matmul(op: Op, _step: Step) -> dict[str, int]:
-    """A weight is read anew for every fold of a long prompt."""
-    folds = math.prod(op.inputs["0"].shape[:-2])
-    return {label: folds * tensor.bytes for label, tensor in op.inputs.items() if label != "0"}
-
-
-def rows_looked_up(op: Op, _step: Step) -> dict[str, int]:
-    """Only the rows that are looked up."""
-    return {"1": math.prod(op.inputs["0"].shape) * op.inputs["1"].shape[-1] * BF16_BYTES}
-
-
-def _slice(op: Op, _step: Step) -> dict[str, int]:
-    """Only what is cut out."""
-    return {"0": min(op.inputs["0"].bytes, sum(tensor.bytes for tensor in op.outputs))}
-
-
-def _update_cache(op: Op, step: Step) -> dict[str, int]:
-    """Every user's new token: the row of tiles that it is in is read, changed and written."""
-    size = step.users * token_tiles(op.inputs["0"])
-    return {"0": size, WRITTEN: size}
-
-
-def _fill_cache(op: Op, _step: Step) -> dict[str, int]:
-    """A prompt's tokens are written; nothing is read of the cache."""
-    return {"0": 0, WRITTEN: op.inputs["1"].bytes}
-
-
-def _flash_decode(op: Op, step: Step) -> dict[str, int]:
-    """Whole chunks from the window's beginning, or the sequence's, to the position."""
-    chunk = op.config["k_chunk_size"]
-    window = op.settings.get("sliding_window_size")
-    start = 0 if window is None else max(step.position + 1 - window, 0) // chunk * chunk
-    tokens = -(-(step.position + 1) // chunk) * chunk - start
-    return {label: step.users * tokens // TILE * token_tiles(op.inputs[label]) for label in ("1", "2")}
-
-
-def _flash_prefill(op: Op, _step: Step) -> dict[str, int]:
-    """Every chunk of queries of every head reads the keys and values up to itself."""
-    return _prefill_reads(op, keys=op.inputs["1"].shape[2], head=op.inputs["1"].bytes / op.inputs["1"].shape[1])
-
-
-def _flash_chunked(op: Op, _step: Step) -> dict[str, int]:
-    """As :func:`_flash_prefill`, keys and values in the paged cache."""
-    keys = op.inputs["3"].shape[-1] * TILE
-    return _prefill_reads(op, keys=keys, head=token_tiles(op.inputs["1"]) / op.inputs["1"].shape[1] * keys / TILE)
-
-
-def _prefill_reads(op: Op, *, keys: int, head: float) -> dict[str, int]:
-    """:param head: bytes of the keys of one head."""
-    heads, rows = op.inputs["0"].shape[1:3]
-    before = keys - rows
-    seen = before + (rows + min(op.config["q_chunk_size"], rows)) / 2  # on average, of a chunk of queries
-    chunks = -(-rows // op.config["q_chunk_size"])
-    size = round(heads * chunks * head * seen / keys)
-    return {"1": size, "2": size}
-
-
-RULES: dict[str, Callable[[Op, Step], dict[str, int]]] = {
-    "linear": _matmul,
-    "matmul": _matmul,
-    "embedding": rows_looked_up,
-    "slice": _slice,
-    "paged_update_cache": _update_cache,
-    "paged_fill_cache": _fill_cache,
-    "paged_scaled_dot_product_attention_decode": _flash_decode,
-    "scaled_dot_product_attention": _flash_prefill,
-    "chunked_scaled_dot_product_attention": _flash_chunked,
-}
-
-
-def token_tiles(cache: TensorFacts) -> int:
-    """Bytes of a row of tiles, 32 tokens of all heads, of a cache ``[blocks, heads, 32, head_dim]``: one block."""
-    _, heads, rows, width = cache.shape
-    tile = cache.bytes * TILE_ELEMENTS // math.prod(cache.shape)
-    return heads * -(-width // TILE) * -(-rows // TILE) * tile
+def needed_bytes(stream: Stream, point: DecodePoint) -> dict[int | None, int]:
+    """The least bytes of every buffer that a decode step must read: each once, however many ops read it."""
+    needed: dict[int | None, int] = {}
+    for op in stream.ops:
+        for label, size in row_of(op.name).moves(op, point).needed.items():
+            buffer = op.inputs[label].buffer
+            needed[buffer] = max(size, needed.get(buffer, 0))
+    return needed

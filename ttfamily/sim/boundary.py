@@ -9,16 +9,15 @@ import ttnn
 
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.formats import CARRIER, as_host, round_to
+from ttfamily.sim.kernel_call import same_memory
 from ttfamily.sim.placement import shard
-from ttfamily.sim.step import same_memory
+from ttfamily.sim.row import crossing
 from ttfamily.sim.tensor import Cell, Part, SimTensor, cell_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ttfamily.sim.interpreter import Interpreter
-
-CROSSINGS: dict[str, Callable[..., Any]] = {}
+    from ttfamily.sim.mock_mesh import MockMesh
 
 # What ttnn stores a torch tensor as when no format is named; the rest it stores as float32.
 DEFAULT_FORMAT = {
@@ -30,22 +29,9 @@ DEFAULT_FORMAT = {
 TILED_FORMATS = (ttnn.bfloat8_b, ttnn.bfloat4_b)
 
 
-def crossing(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register what stands in for the ttnn function ``name``.
-
-    It is called with the interpreter, ttnn's own function, and the arguments of the call.
-    """
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        CROSSINGS[f"ttnn.{name}"] = function
-        return function
-
-    return register
-
-
 @crossing("from_torch")
 def from_torch(
-    sim: Interpreter,
+    mesh: MockMesh,
     real: Callable[..., Any],
     tensor: torch.Tensor,
     dtype: ttnn.DataType | None = None,
@@ -63,20 +49,20 @@ def from_torch(
     """
     if device is None:
         placed = real(tensor, dtype, layout=layout, memory_config=memory_config, mesh_mapper=mesh_mapper)
-        values = shard(tensor, mesh_mapper, sim.mesh_shape)
+        values = shard(tensor, mesh_mapper, mesh.shape)
     else:
-        sim.traces.forbid_host_access("ttnn.from_torch")
-        if sim.computes and tensor.is_meta:
+        mesh.traces.forbid_host_access("ttnn.from_torch")
+        if mesh.computes and tensor.is_meta:
             raise SimulatorError(
                 "ttnn.from_torch",
                 got="a tensor on the meta device, which has no values",
                 expected="values to compute with",
                 fix='Load them, or open the mesh with device="dry".',
             )
-        values = shard(tensor, mesh_mapper, sim.mesh_shape)
+        values = shard(tensor, mesh_mapper, mesh.shape)
         dtype = dtype or DEFAULT_FORMAT.get(tensor.dtype, ttnn.float32)
         placed = _allocate(values.shape[2:], dtype, layout, device, memory_config)
-    if not sim.computes:
+    if not mesh.computes:
         return placed
     rounded = round_to(values, placed.dtype)
     cell = Cell(rounded, placed.dtype, shared=same_memory(rounded, tensor))
@@ -87,7 +73,7 @@ def from_torch(
 
 @crossing("allocate_tensor_on_device")
 def allocate(
-    sim: Interpreter,
+    mesh: MockMesh,
     real: Callable[..., Any],
     shape: ttnn.Shape,
     dtype: ttnn.DataType,
@@ -99,12 +85,12 @@ def allocate(
     tensor = real(shape, dtype, layout, mesh_device, memory_config)
     carrier = CARRIER[dtype]
     fill = float("nan") if carrier.is_floating_point else torch.iinfo(carrier).min
-    return _filled(sim, tensor, fill) if sim.computes else tensor
+    return _filled(mesh, tensor, fill) if mesh.computes else tensor
 
 
 @crossing("zeros")
 def zeros(
-    sim: Interpreter,
+    mesh: MockMesh,
     real: Callable[..., Any],
     shape: Sequence[int],
     dtype: ttnn.DataType | None = None,
@@ -116,14 +102,14 @@ def zeros(
     if device is None:
         tensor = real(shape, dtype=dtype, layout=layout)
     else:  # ttnn's own would make the zeros on host and drop them
-        sim.traces.forbid_host_access("ttnn.zeros")
+        mesh.traces.forbid_host_access("ttnn.zeros")
         tensor = _allocate(shape, dtype or ttnn.bfloat16, layout, device, memory_config)
-    return _filled(sim, tensor, 0) if sim.computes else tensor
+    return _filled(mesh, tensor, 0) if mesh.computes else tensor
 
 
 @crossing("to_torch")
 def to_torch(
-    sim: Interpreter,
+    mesh: MockMesh,
     real: Callable[..., Any],
     tensor: ttnn.Tensor,
     dtype: torch.dtype | None = None,
@@ -131,28 +117,28 @@ def to_torch(
     mesh_composer: Any = None,
 ) -> torch.Tensor:
     """Read the values back: the whole tensor of a 1x1 mesh or of one device's part."""
-    if not sim.computes:
+    if not mesh.computes:
         raise SimulatorError(
             "ttnn.to_torch",
             got="a tensor of a dry mesh",
             expected="values, which a dry mesh does not compute",
             fix='Open the mesh with device="simulated" (or on hardware).',
         )
-    sim.traces.forbid_host_access("ttnn.to_torch")
+    mesh.traces.forbid_host_access("ttnn.to_torch")
     cell = cell_of(tensor, "ttnn.to_torch")
     if not tensor.is_allocated():
         cell.value = None  # freed through another shape of the same buffer
     value = as_host(cell.read(), cell.dtype)
     if mesh_composer is not None:
-        parts = [ttnn.from_torch(part.contiguous()) for part in _every_device(value, sim.mesh_shape)]
-        out = real(ttnn.from_host_shards(parts, ttnn.MeshShape(*sim.mesh_shape)), mesh_composer=mesh_composer)
-    elif len(sim.split(tensor)) == 1:
+        parts = [ttnn.from_torch(part.contiguous()) for part in _every_device(value, mesh.shape)]
+        out = real(ttnn.from_host_shards(parts, ttnn.MeshShape(*mesh.shape)), mesh_composer=mesh_composer)
+    elif len(mesh.split(tensor)) == 1:
         out = value[0, 0].clone()
     else:
         raise SimulatorError(
             "ttnn.to_torch",
-            got=f"a tensor on every device of a {sim.mesh_shape[0]}x{sim.mesh_shape[1]} mesh, and no mesh_composer",
-            expected="a way to put the parts together",
+            got=f"a tensor on every device of a {mesh.shape[0]}x{mesh.shape[1]} mesh, and no mesh_composer",
+            expected="a mesh_composer, which says how to put the parts together",
             fix="Pass mesh_composer=, or read the parts with ttnn.get_device_tensors.",
         )
     result: torch.Tensor = out if dtype is None else out.to(dtype)
@@ -161,43 +147,43 @@ def to_torch(
 
 @crossing("copy_host_to_device_tensor")
 def copy_host_to_device(
-    sim: Interpreter,
+    mesh: MockMesh,
     real: Callable[..., Any],
     host_tensor: ttnn.Tensor,
     device_tensor: ttnn.Tensor,
     cq_id: int | None = None,
 ) -> None:
     """Write a host tensor into a device buffer; ttnn checks that the two are alike."""
-    sim.traces.forbid_host_access("ttnn.copy_host_to_device_tensor")
+    mesh.traces.forbid_host_access("ttnn.copy_host_to_device_tensor")
     real(host_tensor, device_tensor, cq_id)
-    if sim.computes:
+    if mesh.computes:
         host, device = (cell_of(tensor, "ttnn.copy_host_to_device_tensor") for tensor in (host_tensor, device_tensor))
         device.value = host.read()
         host.shared = device.shared = True
 
 
 @crossing("deallocate")
-def deallocate(sim: Interpreter, real: Callable[..., Any], tensor: ttnn.Tensor, force: bool = True) -> None:
+def deallocate(mesh: MockMesh, real: Callable[..., Any], tensor: ttnn.Tensor, force: bool = True) -> None:
     """Free the buffer and the values with it; in a trace, after every replay."""
     real(tensor, force)
-    if sim.computes:
+    if mesh.computes:
         cell = cell_of(tensor, "ttnn.deallocate")
 
         def free() -> None:
             cell.value = None
 
-        sim.traces.perform(free)
+        mesh.traces.perform(free)
 
 
-def device_tensors(sim: Interpreter, tensor: ttnn.Tensor) -> list[ttnn.Tensor]:
+def device_tensors(mesh: MockMesh, tensor: ttnn.Tensor) -> list[ttnn.Tensor]:
     """Return one tensor a device, each with its own values, in row-major order of the mesh."""
-    parts = list(sim.split(tensor))
-    if not sim.computes:
+    parts = list(mesh.split(tensor))
+    if not mesh.computes:
         return parts
     cell = cell_of(tensor, "ttnn.get_device_tensors")
     if len(parts) == 1:
         return [SimTensor.carrying(parts[0], cell)]
-    columns = sim.mesh_shape[1]
+    columns = mesh.shape[1]
     return [SimTensor.carrying(part, Part(cell, *divmod(i, columns))) for i, part in enumerate(parts)]
 
 
@@ -217,7 +203,7 @@ def _every_device(value: torch.Tensor, mesh_shape: tuple[int, int]) -> list[torc
     return list(value.expand(*mesh_shape, *value.shape[2:]).flatten(0, 1))
 
 
-def _filled(sim: Interpreter, tensor: ttnn.Tensor, fill: float) -> SimTensor:
-    shape, carrier = (*sim.mesh_shape, *tensor.shape), CARRIER[tensor.dtype]
+def _filled(mesh: MockMesh, tensor: ttnn.Tensor, fill: float) -> SimTensor:
+    shape, carrier = (*mesh.shape, *tensor.shape), CARRIER[tensor.dtype]
     value = torch.full(shape, fill, dtype=carrier) if fill else torch.zeros(shape, dtype=carrier)
     return SimTensor.carrying(tensor, Cell(value, tensor.dtype))

@@ -41,7 +41,7 @@ CARRIER: dict[ttnn.DataType, torch.dtype] = {
 BLOCK = 16
 SLICE = 1 << 20  # elements rounded at a time: temporaries of a few megabytes, and few thread barriers
 
-# What ttnn packs into blocks as it is; every other dtype becomes bfloat16 on the way.
+# What ttnn packs into blocks as it is; every other dtype becomes bfloat16 first.
 PACKED_DIRECTLY = {torch.float32, torch.bfloat16, torch.int32, torch.uint32, torch.uint16, torch.uint8}
 
 # Fields of a float32.
@@ -68,7 +68,7 @@ def round_to(x: torch.Tensor, dtype: ttnn.DataType) -> torch.Tensor:
             "number format",
             got=str(dtype),
             expected=f"one of {', '.join(sorted(known.name for known in CARRIER))}",
-            fix="Convert the tensor to one of these on the way in.",
+            fix="Convert the tensor to one of these first.",
         )
     if dtype == ttnn.bfloat8_b:
         return round_bfloat8_b(x)

@@ -1,4 +1,4 @@
-"""The door that every ttnn op goes through while a simulated or dry mesh is open.
+"""Every ttnn op while a simulated or dry mesh is open: validated by real ttnn, computed by its simulator kernel.
 
 Real ttnn runs the op on the mock cluster: it validates, allocates and lays out. The simulator's
 kernel then computes the same op in torch, and its values hang on the output. What the two say of
@@ -7,56 +7,56 @@ the output's shape must agree.
 
 from __future__ import annotations
 
-import functools
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import ttnn
 from ttnn.decorators import FastOperation
 
-from ttfamily.errors import SimulatorError
-from ttfamily.sim import boundary, kernels
-from ttfamily.sim.step import Step, bind
+from ttfamily.sim import boundary
+from ttfamily.sim.kernel_call import KernelCall, bind, signature_of
+from ttfamily.sim.mock_mesh import MockMesh
+from ttfamily.sim.table import ROWS, row_of
 from ttfamily.sim.tensor import Cell, SimTensor, cell_of
-from ttfamily.sim.trace import TraceRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ttfamily.sim.row import Row
 
     Observer = Callable[[str, tuple[Any, ...], dict[str, Any], Any], None]
 
 TRACE_FUNCTIONS = ("begin_trace_capture", "end_trace_capture", "execute_trace", "release_trace")
+# Arguments that say where and how fast, never what: no kernel sees them.
+PLACEMENT_ARGUMENTS = frozenset({
+    "compute_kernel_config", "core_grid", "cq_id", "memory_config", "num_links", "queue_id",
+    "sub_core_grids", "subdevice_id", "topology", "use_multicore",
+})  # fmt: skip
 
 
 class Interpreter:
     """Runs ttnn ops for one open mesh of the mock cluster.
 
     :param device: the open ttnn mesh.
-    :param computes: True for a simulated mesh, False for a dry one (ops are validated and allocated,
-        weights are never filled, and reading a result is an error).
-    :ivar observer: if not None, called behind every op with its name, its arguments and what it returned.
+    :param computes: as of :class:`~ttfamily.sim.mock_mesh.MockMesh`.
+    :ivar observer: if not None, called after every op with its name, its arguments and what it returned.
     """
 
     observer: Observer | None = None
 
     def __init__(self, device: ttnn.MeshDevice, *, computes: bool) -> None:
-        self.device = device
-        self.mesh_shape: tuple[int, int] = tuple(device.shape)
-        self.computes = computes
-        self.traces = TraceRecorder(device)
-        self.split = ttnn.get_device_tensors  # ttnn's own, which knows buffers and no values
-        self._kernels = kernels.load()
+        self.mesh = MockMesh(device, computes=computes)
+        self._rows: Mapping[str, Row] = ROWS
         self._inside = False
         self._saved: dict[str, Any] = {}
 
     def install(self) -> None:
-        """Put the interpreter in ttnn's way."""
+        """Patch ttnn so that every op goes through :meth:`run`."""
         functions = (*TRACE_FUNCTIONS, "get_device_tensors")
         self._saved = {"__call__": FastOperation.__call__, **{name: getattr(ttnn, name) for name in functions}}
         real = self._saved["__call__"]
 
-        def door(op: FastOperation, *args: Any, **kwargs: Any) -> Any:
-            if self._inside:  # an op that ttnn makes of others: the outer one's kernel speaks for all
+        def call(op: FastOperation, *args: Any, **kwargs: Any) -> Any:
+            if self._inside:  # nested call: the outer op's kernel covers it
                 return real(op, *args, **kwargs)
             self._inside = True
             name = op.python_fully_qualified_name
@@ -68,10 +68,10 @@ class Interpreter:
             finally:
                 self._inside = False
 
-        FastOperation.__call__ = door
+        FastOperation.__call__ = call
         for name in TRACE_FUNCTIONS:
-            setattr(ttnn, name, getattr(self.traces, name))
-        ttnn.get_device_tensors = lambda tensor: boundary.device_tensors(self, tensor)
+            setattr(ttnn, name, getattr(self.mesh.traces, name))
+        ttnn.get_device_tensors = lambda tensor: boundary.device_tensors(self.mesh, tensor)
 
     def uninstall(self) -> None:
         """Give ttnn its own functions back."""
@@ -82,19 +82,19 @@ class Interpreter:
 
     def run(self, name: str, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one op: the real one for what is checked, the kernel for what is computed."""
-        crossing = boundary.CROSSINGS.get(name)
-        if crossing is not None:
-            return bind(name, functools.partial(crossing, self, real), args, kwargs)()
-        with self.traces.only_compiled_programs(name):
+        row = self._rows.get(name.removeprefix("ttnn."))
+        if row is not None and row.crossing:
+            return bind(name, row.kernel, args, kwargs, given=(self.mesh, real))()
+        with self.mesh.traces.only_compiled_programs(name):
             outputs = real(*args, **kwargs)
-        if not self.computes:
+        if not self.mesh.computes:
             return outputs
         many = isinstance(outputs, (list, tuple))
         kernel = self._kernel(name, args, kwargs)
         inputs = [tensor for value in (*args, *kwargs.values()) for tensor in _tensors(value)]
         tensors = [_carrier(output, inputs) for output in (outputs if many else [outputs])]
-        self.traces.perform(
-            Step(
+        self.mesh.traces.perform(
+            KernelCall(
                 op=name,
                 kernel=kernel,
                 inputs=[tensor.cell for tensor in inputs],
@@ -105,23 +105,19 @@ class Interpreter:
         return type(outputs)(tensors) if many else tensors[0]
 
     def _kernel(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
-        """Bind the op's kernel to the cells of its inputs."""
-        function = self._kernels.get(name)
-        if function is None:
-            raise SimulatorError(
-                name,
-                got="an op that the simulated mesh cannot compute",
-                expected=f"one of the {len(self._kernels)} ops with a kernel",
-                fix="Add a function with @kernel to a module of ttfamily/sim/kernels/, and its test.",
-            )
-        named = {k: v for k, v in kwargs.items() if k not in kernels.PLACEMENT_ARGUMENTS and v is not None}
-        parameters = inspect.signature(function).parameters
+        """Bind the op's kernel to the cells of its inputs.
+
+        :raises SimulatorError: if the op has no row, or its kernel does not take one of the arguments.
+        """
+        kernel = row_of(name, self._rows).kernel
+        named = {k: v for k, v in kwargs.items() if k not in PLACEMENT_ARGUMENTS and v is not None}
+        parameters = signature_of(kernel).parameters
         if "mesh_shape" in parameters:
-            named["mesh_shape"] = self.mesh_shape
+            named["mesh_shape"] = self.mesh.shape
         if "program_config" not in parameters:  # a matmul's may name an activation; most others only say how
             named.pop("program_config", None)
         cells = [_to_cells(name, value) for value in args]
-        return bind(name, function, cells, {k: _to_cells(name, v) for k, v in named.items()})
+        return bind(name, kernel, cells, {k: _to_cells(name, v) for k, v in named.items()})
 
 
 def _tensors(value: Any) -> Iterator[ttnn.Tensor]:

@@ -1,4 +1,4 @@
-"""Opening and closing a simulated or dry mesh: the mock cluster, and the interpreter in ttnn's way."""
+"""Opening and closing a simulated or dry mesh: the mock cluster, and the interpreter that runs its ops."""
 
 from __future__ import annotations
 

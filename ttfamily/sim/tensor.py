@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Cell:
-    """The values behind one device buffer.
+    """The values of one device buffer.
 
     ``value`` has the mesh in front: ``[rows, cols, *local_shape]``. An axis of the mesh along which
     every device holds the same values has size 1, so that replicated work is done once and
@@ -49,7 +49,7 @@ class Cell:
     def own(self, rows: int, cols: int) -> torch.Tensor:
         """Return the values for an op that writes in place, ``[rows, cols, *local_shape]``.
 
-        Every device gets a copy of its own, and nobody else sees what is written.
+        Every device gets a copy of its own, and no other tensor sees what is written.
 
         :raises SimulatorError: if the buffer is known under another shape too, where the write would be missed.
         """

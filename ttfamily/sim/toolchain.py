@@ -33,7 +33,7 @@ KERNELS_KEPT = 10_000
 SFPI_VERSION = Path("tt_metal", "sfpi-version")
 
 # The shell alone writes the file: starting cp or ln costs more than all the rest. printf's octal
-# escapes are the one way to bytes that every /bin/sh has.
+# escapes are the only means to write any byte that every /bin/sh has.
 COMPILER = """#!/bin/sh
 # Stands in for ttnn's kernel compiler on a mock cluster, where no kernel runs.
 if [ "$1" = --version ]; then

@@ -56,20 +56,20 @@ class TraceRecorder:
         if trace_id not in self._traces:
             raise _unknown("ttnn.execute_trace", trace_id, self._traces)
         self.forbid("ttnn.execute_trace", "a replay")
-        for step in self._traces[trace_id]:
-            step()
+        for call in self._traces[trace_id]:
+            call()
 
     def release_trace(self, mesh_device: ttnn.MeshDevice, trace_id: int) -> None:  # noqa: ARG002
         """Forget a trace."""
         if self._traces.pop(trace_id, None) is None:
             raise _unknown("ttnn.release_trace", trace_id, self._traces)
 
-    def perform(self, step: Callable[[], None]) -> None:
+    def perform(self, call: Callable[[], None]) -> None:
         """Run one op, or in a capture only note it: as on hardware, a capture computes nothing."""
         if self._open is None:
-            step()
+            call()
         else:
-            self._open[1].append(step)
+            self._open[1].append(call)
 
     def forbid(self, op: str, what: str) -> None:
         """Refuse, inside a capture, what a replay would not repeat.

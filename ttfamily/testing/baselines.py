@@ -19,7 +19,8 @@ from ttfamily.core.config.precision_policy import policy
 from ttfamily.loading import choose_family
 from ttfamily.planning.inventory import held_tensors
 from ttfamily.planning.layout import laid_out
-from ttfamily.planning.traffic import Roles, Step, op_traffic
+from ttfamily.planning.traffic import START, Roles, op_traffic
+from ttfamily.sim.row import DecodePoint
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -57,18 +58,18 @@ def measure(form: str, mesh: str) -> dict[str, Any]:
         limits=Limits(max_batch_size=USERS, max_seq_len=CONTEXT),
     ) as layout:
         roles = Roles(held_tensors(layout.transformer, layout.mesh.dram_banks))
-        step = Step(users=USERS, position=CONTEXT - 1)
+        point = DecodePoint(users=USERS, position=CONTEXT - 1)
         return {
             "loaded_bytes": layout.loaded_bytes,
-            "prefill": _phase(layout.prefill(PROMPT), roles, None),
-            "decode": _phase(layout.decode(), roles, step),
+            "prefill": _phase(layout.prefill(PROMPT), roles, START),
+            "decode": _phase(layout.decode(), roles, point),
         }
 
 
-def _phase(stream: Stream, roles: Roles, step: Step | None) -> dict[str, Any]:
+def _phase(stream: Stream, roles: Roles, point: DecodePoint) -> dict[str, Any]:
     ops: dict[str, dict[str, int]] = {}
     for op in stream.ops:
-        traffic = op_traffic(op, roles, step)
+        traffic = op_traffic(op, roles, point)
         row = ops.setdefault(op.name, {"count": 0, "programs": 0, "read": 0, "written": 0})
         row["count"] += 1
         row["programs"] += len(op.programs)

@@ -23,7 +23,6 @@ from ttfamily.core.config.precision import (
     FORMATS,
     GROUPS,
     OF_A_LAYER,
-    TILE_BYTES,
     LayerPrecision,
     WeightPrecision,
     ttnn_dtype,
@@ -34,6 +33,7 @@ from ttfamily.testing.conformance.logits import MODEL_PCC, expect, run
 from ttfamily.testing.models import loaded, make_model
 from ttfamily.testing.pcc import pcc
 from ttfamily.testing.strategies import Batch
+from ttfamily.tiles import TILE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from ttfamily.core.blocks.kv_cache import LayerCache
 from ttfamily.core.blocks.linear import Linear, column_linear
 from ttfamily.core.blocks.rope import interleave
 from ttfamily.core.layout.heads import arrange
-from ttfamily.core.mesh.tiles import tiles
+from ttfamily.tiles import tiles
 
 if TYPE_CHECKING:
     from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk

@@ -11,7 +11,7 @@ import ttnn
 from ttfamily.core.blocks.block import Block
 from ttfamily.core.blocks.ccl import DRAM
 from ttfamily.core.blocks.exchanges import Collectives
-from ttfamily.core.mesh.tiles import tiles
+from ttfamily.tiles import tiles
 
 if TYPE_CHECKING:
     from ttfamily.core.blocks.slots import LayerBlocks

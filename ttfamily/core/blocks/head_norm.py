@@ -11,7 +11,7 @@ from torch.nn import functional
 from ttfamily.core.blocks.block import Block
 from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.blocks.rope import interleave
-from ttfamily.core.mesh.tiles import TILE
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from typing import Literal

@@ -10,7 +10,7 @@ import ttnn
 from ttfamily.core.blocks.block import Block
 from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.mesh.placement import Sharding
-from ttfamily.core.mesh.tiles import TILE
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

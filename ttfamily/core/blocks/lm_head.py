@@ -11,7 +11,7 @@ from ttfamily.core.blocks.block import Block
 from ttfamily.core.blocks.linear import WideLinear, column_linear
 from ttfamily.core.layout.sizes import tiled
 from ttfamily.core.mesh.placement import Sharding
-from ttfamily.core.mesh.tiles import TILE
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.plan import Plan

@@ -11,7 +11,7 @@ from ttfamily.core.blocks.exchanges import collective
 from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.layout.norm_programs import decode_norm, norm_vectors_fit
 from ttfamily.core.mesh.placement import Sharding
-from ttfamily.core.mesh.tiles import TILE
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     import torch

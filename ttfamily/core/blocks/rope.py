@@ -17,7 +17,7 @@ from ttfamily.core.blocks.block import Block
 from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.config.rope_frequencies import depends_on_length, prompt_table, rope_table
 from ttfamily.core.mesh.placement import put
-from ttfamily.core.mesh.tiles import TILE, round_up
+from ttfamily.tiles import TILE, round_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

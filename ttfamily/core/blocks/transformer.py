@@ -19,7 +19,7 @@ from ttfamily.core.blocks.rope import ROPE, Rope
 from ttfamily.core.blocks.steps import DecodeStep
 from ttfamily.core.layout.budget import Budget
 from ttfamily.core.layout.sizes import paged, tiled
-from ttfamily.core.mesh.tiles import TILE
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

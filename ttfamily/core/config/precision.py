@@ -10,6 +10,7 @@ import attrs
 
 from ttfamily.core.config.checks import entries, one_of, shown, within
 from ttfamily.errors import PlanError
+from ttfamily.tiles import TILE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,10 +21,6 @@ Format = Literal["bf16", "bfp8", "bfp4"]
 Fidelity = Literal["LoFi", "HiFi2", "HiFi4"]
 Layers = tuple[tuple[range, "LayerPrecision"], ...]
 
-# Of a 32 x 32 tile, with the exponents that a block format shares.
-TILE_BYTES: dict[str, int] = {"fp32": 4096, "bf16": 2048, "bfp8": 1088, "bfp4": 576}
-BF16_BYTES = 2  # of an element
-BF16_TILE_BYTES, FP32_TILE_BYTES = TILE_BYTES["bf16"], TILE_BYTES["fp32"]
 _FIDELITY: dict[str, Fidelity] = {"bf16": "HiFi4", "bfp8": "HiFi2", "bfp4": "LoFi"}
 
 FORMATS = tuple(_FIDELITY)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.config.precision import BF16_TILE_BYTES
 from ttfamily.core.layout.programs import ROTATION_TILES
-from ttfamily.core.mesh.tiles import TILE, tiles
+from ttfamily.tiles import BF16_TILE_BYTES, TILE, tiles
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.programs import Programs

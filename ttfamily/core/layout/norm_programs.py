@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 import ttnn
 
-from ttfamily.core.config.precision import BF16_TILE_BYTES
-from ttfamily.core.layout.programs import DEST_TILES, ROTATION_TILES, ROW_TILES
-from ttfamily.core.mesh.tiles import largest_divisor, tiles
+from ttfamily.core.layout.programs import ROTATION_TILES, ROW_TILES
+from ttfamily.matmul_buffers import DEST_TILES
+from ttfamily.tiles import BF16_TILE_BYTES, largest_divisor, tiles
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.programs import Programs

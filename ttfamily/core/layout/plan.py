@@ -11,8 +11,8 @@ from ttfamily.core.layout.heads import HeadPlan, plan_heads
 from ttfamily.core.layout.programs import Programs
 from ttfamily.core.layout.schemes import PHASES, alternatives, choose
 from ttfamily.core.layout.stream import StreamLayout
-from ttfamily.core.mesh.tiles import TILE, round_up
 from ttfamily.errors import PlanError
+from ttfamily.tiles import TILE, round_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import ttnn
 
-from ttfamily.core.config.precision import BF16_TILE_BYTES, FP32_TILE_BYTES
-from ttfamily.core.mesh.tiles import TILE, largest_divisor, round_up, tiles
 from ttfamily.errors import LayoutError
+from ttfamily.matmul_buffers import DEST_TILES, decode_buffers, prefill_buffers
+from ttfamily.tiles import BF16_TILE_BYTES, TILE, largest_divisor, round_up, tiles
 
 if TYPE_CHECKING:
     from ttfamily.core.config.precision import WeightPrecision
     from ttfamily.core.mesh.mesh import Mesh
 
 ROW_TILES = 1  # decode: up to 32 users are the rows of one tile
-DEST_TILES = 4  # the destination registers hold four tiles of float32 sums
 ROTATION_TILES = 17  # cosine and sine of one user at head_dim 256, and the swap tile
 COLLECTIVES_BYTES = 32 << 10  # at the top of L1, where their semaphores lie
 MAX_INNER_TILES = 8
@@ -226,32 +225,6 @@ class Programs:
             else:
                 return width
         raise AssertionError
-
-
-def decode_buffers(block: int, columns: int, tile_bytes: int, *, bias: bool = True) -> int:
-    """Bytes of a core's L1 that a DRAM-sharded matmul's own buffers take, as ttnn 0.81.1 allocates them.
-
-    Input twice, weights thrice (a read ahead of a read ahead), output, sums, bias.
-    The outputs are padded to as few parts of one width as the destination registers allow.
-
-    :param block: tiles of the inner dimension that are multiplied at once.
-    :param columns: tiles of the output that a bank's core makes.
-    :param tile_bytes: of the weight.
-    """
-    widths = range(largest_divisor(columns, DEST_TILES), DEST_TILES + 1)
-    parts, width = min((-(-columns // width), width) for width in widths)
-    outputs = parts * width * (BF16_TILE_BYTES + FP32_TILE_BYTES + (BF16_TILE_BYTES if bias else 0))
-    return 2 * block * BF16_TILE_BYTES + 3 * block * columns * tile_bytes + outputs
-
-
-def prefill_buffers(rows: int, block: int, columns: int, tile_bytes: int, *, bias: bool = True) -> int:
-    """Bytes of a core's L1 that a 2-D matmul's own buffers take: input and weights twice, output and sums, bias.
-
-    :param rows: of tiles of the output that a core makes.
-    :param block: as for :func:`decode_buffers`.
-    """
-    inputs = 2 * block * (rows * BF16_TILE_BYTES + columns * tile_bytes)
-    return inputs + rows * columns * (BF16_TILE_BYTES + FP32_TILE_BYTES) + (columns * BF16_TILE_BYTES if bias else 0)
 
 
 def compute_kernel(precision: WeightPrecision) -> ttnn.WormholeComputeKernelConfig:

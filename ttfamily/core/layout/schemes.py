@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from ttfamily.core.config.precision import BF16_BYTES
-from ttfamily.core.mesh.tiles import TILE
 from ttfamily.errors import LayoutError, PlanError
+from ttfamily.tiles import BF16_BYTES, TILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

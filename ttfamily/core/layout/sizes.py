@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import ttnn
 
-from ttfamily.core.config.precision import BF16_BYTES, TILE_BYTES
-from ttfamily.core.mesh.tiles import TILE, round_up, tiles
+from ttfamily.tiles import BF16_BYTES, TILE, TILE_BYTES, round_up, tiles
 
 if TYPE_CHECKING:
     from ttfamily.core.config.precision import Format

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ttfamily.errors import SimulatorError
-from ttfamily.sim.kernels import kernel
+from ttfamily.sim.row import moved, no_products, once, op
+from ttfamily.tiles import BF16_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ttfamily.sim.facts import Op
+    from ttfamily.sim.row import DecodePoint, Moved
     from ttfamily.sim.tensor import Cell
 
 
-@kernel(
-    "to_memory_config", "sharded_to_interleaved", "interleaved_to_sharded", "to_layout", "tilize", "untilize", "clone"
+# ---- ops that move values; where they find their input as it should be they are views, and dispatch nothing
+
+
+@op(
+    "to_memory_config",
+    "sharded_to_interleaved",
+    "interleaved_to_sharded",
+    "to_layout",
+    "tilize",
+    "untilize",
+    "clone",
+    moves=once,
+    multiplies=no_products,
 )
 def move(x: Cell, *where: Any, layout: Any = None, dtype: Any = None) -> torch.Tensor:  # noqa: ARG001
     """Change place, layout or format; the interpreter rounds to the output's, else the values stay."""
     return x.read()
 
 
-@kernel("reshape")
+@op("reshape", moves=once, multiplies=no_products)
 def reshape(x: Cell, shape: Sequence[int], padded_shape: Sequence[int] | None = None) -> torch.Tensor:
     """Give the values another shape.
 
@@ -41,7 +56,7 @@ def reshape(x: Cell, shape: Sequence[int], padded_shape: Sequence[int] | None = 
             "ttnn.reshape",
             got=f"the shape {local} with a padded shape, for a tensor of shape {tuple(value.shape[2:])}",
             expected="a padded shape only where nothing but the number of rows changes",
-            fix="Add the case to ttfamily/sim/kernels/shape.py, and its test.",
+            fix="Add the case to ttfamily/sim/ops/shape.py, and its test.",
         )
     if rows <= had:
         return value[..., :rows, :].reshape(*mesh, *local)
@@ -49,28 +64,33 @@ def reshape(x: Cell, shape: Sequence[int], padded_shape: Sequence[int] | None = 
     return torch.cat([value, filler], -2).reshape(*mesh, *local)
 
 
-@kernel("unsqueeze_to_4D")
+@op("unsqueeze_to_4D", moves=once, multiplies=no_products)
 def unsqueeze_to_4d(x: Cell) -> torch.Tensor:
     """Put ones in front until there are four dimensions."""
     value = x.read()
     return value.reshape(*value.shape[:2], *[1] * (6 - value.dim()), *value.shape[2:])
 
 
-@kernel("transpose")
+@op("transpose", moves=once, multiplies=no_products)
 def transpose(x: Cell, dim1: int, dim2: int) -> torch.Tensor:
     """Swap two dimensions."""
     first, second = (d + 2 if d >= 0 else d for d in (dim1, dim2))
     return x.read().transpose(first, second)
 
 
-@kernel("permute")
+@op("permute", moves=once, multiplies=no_products)
 def permute(x: Cell, dims: Sequence[int]) -> torch.Tensor:
     """Reorder the dimensions."""
     rank = x.read().dim() - 2
     return x.read().permute(0, 1, *[d % rank + 2 for d in dims])
 
 
-@kernel("slice")
+def _cut_out(call: Op, _point: DecodePoint) -> Moved:
+    """Only what is cut out is read."""
+    return moved(call, read={"0": min(call.input(0).bytes, sum(tensor.bytes for tensor in call.outputs))})
+
+
+@op("slice", moves=_cut_out, multiplies=no_products)
 def slice_(x: Cell, starts: Sequence[int], ends: Sequence[int], steps: Sequence[int] | None = None) -> torch.Tensor:
     """Cut ``[start, end)`` out of every dimension."""
     value = x.read()
@@ -79,7 +99,7 @@ def slice_(x: Cell, starts: Sequence[int], ends: Sequence[int], steps: Sequence[
     return value[where]
 
 
-@kernel("concat")
+@op("concat", moves=once, multiplies=no_products)
 def concat(tensors: Sequence[Cell], dim: int = 0) -> torch.Tensor:
     """Join along ``dim``."""
     values = [t.read() for t in tensors]
@@ -88,7 +108,16 @@ def concat(tensors: Sequence[Cell], dim: int = 0) -> torch.Tensor:
     return torch.cat(full, dim + 2 if dim >= 0 else dim)
 
 
-@kernel("embedding")
+# ---- look-up
+
+
+def _rows_looked_up(call: Op, _point: DecodePoint) -> Moved:
+    """Of the table, only the rows that are looked up are read."""
+    ids, table = call.input(0), call.input(1)
+    return moved(call, read={"1": math.prod(ids.shape) * table.shape[-1] * BF16_BYTES})
+
+
+@op("embedding", moves=_rows_looked_up, multiplies=no_products)
 def embedding(tokens: Cell, table: Cell, *, layout: Any = None, dtype: Any = None) -> torch.Tensor:  # noqa: ARG001
     """Rows of the table, ``[batch, tokens, width]``; ids of shape ``[1, 1, batch, tokens]`` or ``[batch, tokens]``."""
     ids, rows = tokens.read().long(), table.read()

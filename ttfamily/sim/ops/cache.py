@@ -1,11 +1,12 @@
 """The paged key/value cache: fill, update, look up. Blocks are found through a page table of int32.
 
-An entry of -1 is a page that nobody owns. ``paged_fill_cache`` leaves it out; the other kernels compute
-an address from it, far outside the cache, which hangs the chip: here it is an error.
+An entry of -1 is a page without an owner. ``paged_fill_cache`` skips it; the other kernels compute an address
+from it, far outside the cache, which hangs the chip: here it is an error.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,14 @@ import torch
 
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.formats import round_to
-from ttfamily.sim.kernels import kernel
+from ttfamily.sim.row import moved, no_products, op
+from ttfamily.tiles import TILE, TILE_ELEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ttfamily.sim.facts import Op, TensorFacts
+    from ttfamily.sim.row import DecodePoint, Moved
     from ttfamily.sim.tensor import Cell
 
 # B users, S tokens, P pages a user, K key/value heads, T tokens that are read, E head_dim; r, c the mesh
@@ -53,12 +57,25 @@ def gather_pages(op: str, cache: Cell, page_table: Cell, first: torch.Tensor, en
     return found if read.all() else torch.where(read[:, :, :, None, :, None], found, 0)
 
 
-@kernel("experimental.paged_update_cache")
+def token_tiles(cache: TensorFacts) -> int:
+    """Bytes of a row of tiles, 32 tokens of all heads, of a cache ``[blocks, heads, 32, head_dim]``: one block."""
+    _, heads, rows, width = cache.shape
+    tile = cache.bytes * TILE_ELEMENTS // math.prod(cache.shape)
+    return heads * -(-width // TILE) * -(-rows // TILE) * tile
+
+
+def _update_moves(call: Op, point: DecodePoint) -> Moved:
+    """Every user's new token: the row of tiles that it is in is read, changed and written."""
+    size = point.users * token_tiles(call.input(0))
+    return moved(call, read={"0": size}, needed={"0": 0}, written=size)
+
+
+@op("experimental.paged_update_cache", moves=_update_moves, multiplies=no_products)
 def paged_update_cache(cache: Cell, x: Cell, *, update_idxs_tensor: Cell, page_table: Cell) -> Cell:
     """Write one token of every user, ``[1, B, K, E]``, at its position; a user at -1 is skipped."""
     op = "ttnn.experimental.paged_update_cache"
     heads = x.read().shape[-2]
-    if heads > MAX_HEADS:  # the chip would read behind the one tile row that its kernel has room for
+    if heads > MAX_HEADS:  # the kernel has room for one row of tiles: the chip would read past it
         raise SimulatorError(
             op,
             got=f"{heads} key/value heads",
@@ -76,7 +93,12 @@ def paged_update_cache(cache: Cell, x: Cell, *, update_idxs_tensor: Cell, page_t
     return cache
 
 
-@kernel("experimental.paged_fill_cache")
+def _fill_moves(call: Op, _point: DecodePoint) -> Moved:
+    """A prompt's tokens are written; nothing is read of the cache."""
+    return moved(call, read={"0": 0}, written=call.input(1).bytes)
+
+
+@op("experimental.paged_fill_cache", moves=_fill_moves, multiplies=no_products)
 def paged_fill_cache(cache: Cell, x: Cell, page_table: Cell, *, batch_idx: int = 0) -> Cell:
     """Write a prompt, ``[1, K, S, E]``, into the pages of user ``batch_idx``; pages of -1 are skipped."""
     op = "ttnn.experimental.paged_fill_cache"

@@ -102,21 +102,21 @@ class Cache:
     def random(cls, bench: Bench, heads: int, dim: int, users: int, pages: int, **placed: object) -> Cache:
         keys, values = (bench.random(users * pages + 1, heads, 32, dim, **placed) for _ in range(2))
         order = 1 + torch.randperm(users * pages, generator=bench.numbers)
-        return cls(keys, values, order.reshape(users, pages).int())  # block 0 is nobody's
+        return cls(keys, values, order.reshape(users, pages).int())  # block 0 has no owner
 
     def of_user(self, device: int, user: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of one user, ``[K, tokens, E]`` each."""
         blocks = self.table[user].long()
         return tuple(torch.cat(list(side.local[device][blocks]), 1) for side in (self.keys, self.values))
 
-    def put(self, bench: Bench, behind: torch.Tensor | None = None) -> ttnn.Tensor:
+    def put(self, bench: Bench, lengths: torch.Tensor | None = None) -> ttnn.Tensor:
         """The page table on the mesh.
 
-        :param behind: every user's tokens; pages behind them name block 0, as the core has it.
+        :param lengths: every user's tokens; pages after them name block 0, as the core has it.
         """
         table = self.table.clone()
-        if behind is not None:
-            for user, tokens in enumerate(behind.tolist()):
+        if lengths is not None:
+            for user, tokens in enumerate(lengths.tolist()):
                 table[user, -(-tokens // 32) :] = 0
         return bench.put(table, dtype=ttnn.int32, **ROWS).tensor
 
@@ -253,19 +253,19 @@ def user(bench: Bench) -> OneUser:
 
 @decode_attention
 @pytest.mark.parametrize("side", ["keys", "values"])
-def test_nan_behind_the_position_spoils_a_step_as_it_does_on_the_chip(user: OneUser, side: str) -> None:
+def test_nan_after_the_position_spoils_a_step_as_it_does_on_the_chip(user: OneUser, side: str) -> None:
     clean = user.decode([1, 0])
     assert clean.isfinite().all()
     tensor = getattr(user, side)
-    tensor[0] = torch.nan  # the other page: behind the chunk that is read
+    tensor[0] = torch.nan  # the other page: after the chunk that is read
     assert torch.equal(user.decode([1, 0]), clean)
-    tensor[1, 0, 9] = torch.nan  # this page, behind the position: masked with an addition, so it is not hidden
+    tensor[1, 0, 9] = torch.nan  # this page, after the position: masked with an addition, so it is not hidden
     assert user.decode([1, 0]).isnan().all()
 
 
 @decode_attention
 def test_a_page_that_is_read_ahead_must_name_a_block(user: OneUser) -> None:
-    clean = user.decode([1, -1])  # the second page lies behind the chunk
+    clean = user.decode([1, -1])  # the second page lies after the chunk
     assert torch.equal(user.decode([1, 0], chunk=64), clean)
     with pytest.raises(SimulatorError, match=r"page table entries \[-1\] where 2 blocks are"):
         user.decode([1, -1], chunk=64)

@@ -1,7 +1,8 @@
-"""One op, bound to the cells it reads and writes: computed when it is called, and anew by every replay of a trace."""
+"""A call of an op's kernel, bound to cells: run where the op is called, and again by every replay of a trace."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Step:
+class KernelCall:
     """A kernel call on cells.
 
     :param op: the ttnn op, for messages.
@@ -68,27 +69,33 @@ class Step:
                 source.shared = cell.shared = True
 
     def _wrong(self, got: str, expected: str) -> SimulatorError:
-        fix = "Correct the call, or the kernel in ttfamily/sim/kernels/ and its test."
+        fix = "Correct the call, or the kernel in ttfamily/sim/ops/ and its test."
         return SimulatorError(self.op, got=got, expected=expected, fix=fix)
 
 
-def bind(op: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Callable[[], Any]:
+# Of a function: reading a signature takes longer than most ops do on a dry mesh.
+signature_of = functools.cache(inspect.signature)
+
+
+def bind(
+    op: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, given: Sequence[Any] = ()
+) -> Callable[[], Any]:
     """Bind the arguments of a call of ``op`` to what computes it.
 
+    :param given: what the function takes before the call's own arguments.
     :raises SimulatorError: if it does not take one of them: an argument is never ignored.
     """
-    signature = inspect.signature(function)
-    written = getattr(function, "func", function)  # behind a functools.partial
+    signature = signature_of(function)
     try:
-        signature.bind(*args, **kwargs)
+        signature.bind(*given, *args, **kwargs)
     except TypeError as error:
         raise SimulatorError(
             op,
             got=f"a call that the simulated mesh does not take ({error})",
-            expected=f"the arguments {', '.join(signature.parameters)}",
-            fix=f"Extend {written.__name__} in {written.__module__}, and its test.",
+            expected=f"the arguments {', '.join([*signature.parameters][len(given) :])}",
+            fix=f"Extend {function.__name__} in {function.__module__}, and its test.",
         ) from error
-    return lambda: function(*args, **kwargs)
+    return lambda: function(*given, *args, **kwargs)
 
 
 def same_memory(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ttfamily.errors import SimulatorError
-from ttfamily.sim.kernels import kernel
+from ttfamily.sim.row import no_products, once, op
 
 if TYPE_CHECKING:
     from ttfamily.sim.tensor import Cell
@@ -35,14 +35,14 @@ def _spread(x: Cell, cluster_axis: int | None, mesh_shape: tuple[int, int]) -> t
     return value.expand(sizes), axis
 
 
-@kernel("all_reduce")
+@op("all_reduce", moves=once, multiplies=no_products, link_phases=2)  # a reduce-scatter, then an all-gather
 def all_reduce(x: Cell, *, mesh_shape: tuple[int, int], cluster_axis: int | None = None) -> torch.Tensor:
     """Sum over the devices along the axis; every one gets the sum."""
     value, axis = _spread(x, cluster_axis, mesh_shape)
     return value.float().sum(axis, keepdim=True)
 
 
-@kernel("reduce_scatter")
+@op("reduce_scatter", moves=once, multiplies=no_products, link_phases=1)
 def reduce_scatter(x: Cell, dim: int, *, mesh_shape: tuple[int, int], cluster_axis: int | None = None) -> torch.Tensor:
     """Sum over the devices along the axis; device i gets the i-th part of dimension ``dim``."""
     value, axis = _spread(x, cluster_axis, mesh_shape)
@@ -50,7 +50,7 @@ def reduce_scatter(x: Cell, dim: int, *, mesh_shape: tuple[int, int], cluster_ax
     return torch.cat(total.chunk(mesh_shape[axis], dim + 2 if dim >= 0 else dim), axis)
 
 
-@kernel("all_gather")
+@op("all_gather", moves=once, multiplies=no_products, link_phases=1)
 def all_gather(x: Cell, dim: int, *, mesh_shape: tuple[int, int], cluster_axis: int | None = None) -> torch.Tensor:
     """Concatenate the devices' tensors along ``dim``; every device gets the whole."""
     value, axis = _spread(x, cluster_axis, mesh_shape)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.formats import CARRIER
-from ttfamily.sim.kernels import kernel
+from ttfamily.sim.row import no_products, once, op
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ def activate(x: torch.Tensor, activation: Any) -> torch.Tensor:
             "fused activation",
             got=f"{kind}{' as a table' if table else ''}",
             expected=f"one of {', '.join(str(known) for known in ACTIVATIONS)} (GELU exact: UnaryWithParam(GELU, 0.0))",
-            fix="Add it to ACTIVATIONS in ttfamily/sim/kernels/elementwise.py, with its test.",
+            fix="Add it to ACTIVATIONS in ttfamily/sim/ops/elementwise.py, with its test.",
         )
     return ACTIVATIONS[kind](x.float())
 
@@ -74,7 +74,7 @@ def _binary(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
         return out
 
     run.__name__ = name
-    kernel(name)(run)
+    op(name, moves=once, multiplies=no_products)(run)
 
 
 _binary("add", lambda a, b: a + b)
@@ -82,7 +82,7 @@ _binary("subtract", lambda a, b: a - b)
 _binary("multiply", lambda a, b: a * b)
 
 
-@kernel("typecast")
+@op("typecast", moves=once, multiplies=no_products)
 def typecast(x: Cell, dtype: ttnn.DataType) -> torch.Tensor:
     """Convert between formats: the interpreter rounds to the output's."""
     value = x.read()
@@ -90,13 +90,13 @@ def typecast(x: Cell, dtype: ttnn.DataType) -> torch.Tensor:
         raise SimulatorError(
             "ttnn.typecast",
             got=f"floats to convert to {dtype.name}",
-            expected="a float format: the chip rounds or cuts off, another way for every integer format",
-            fix="Add the rule to ttfamily/sim/kernels/elementwise.py, and its test.",
+            expected="a float format: the chip rounds or cuts off, differently for every integer format",
+            fix="Add the rule to ttfamily/sim/ops/elementwise.py, and its test.",
         )
     return value
 
 
-@kernel("unary_chain")
+@op("unary_chain", moves=once, multiplies=no_products)
 def unary_chain(x: Cell, ops_chain: Sequence[Any]) -> torch.Tensor:
     """Apply activations one after the other."""
     value = x.read()

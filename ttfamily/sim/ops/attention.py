@@ -1,4 +1,4 @@
-"""Heads, rotary embedding and flash attention."""
+"""Flash attention: over a prompt, over a chunk of one and the cache before it, and of one token a user."""
 
 from __future__ import annotations
 
@@ -8,75 +8,61 @@ import torch
 from torch.nn import functional
 
 from ttfamily.errors import SimulatorError
-from ttfamily.sim.kernels import kernel
-from ttfamily.sim.kernels.cache import gather_pages
+from ttfamily.sim.ops.cache import gather_pages, token_tiles
+from ttfamily.sim.row import moved, no_products, op
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
+    from ttfamily.sim.facts import Op
+    from ttfamily.sim.row import DecodePoint, Moved
     from ttfamily.sim.tensor import Cell
 
 # B users, S tokens, H query heads, K key/value heads, E head_dim; r, c the mesh
 
-TILE = 32
+
+# ---- prefill
 
 
-@kernel("experimental.nlp_create_qkv_heads")
-def create_qkv_heads(
-    x: Cell, *, num_heads: int, num_kv_heads: int, transpose_k_heads: bool = True
-) -> tuple[torch.Tensor, ...]:
-    """``[1, 1, S, (H + 2K) E] -> [1, H, S, E], [1, K, S, E], [1, K, S, E]``."""
-    value = x.read()
-    head_dim = value.shape[-1] // (num_heads + 2 * num_kv_heads)
-    heads = value.unflatten(-1, (-1, head_dim)).squeeze(3).transpose(-2, -3)  # [r, c, 1, H + 2K, S, E]
-    query, key, val = heads.split([num_heads, num_kv_heads, num_kv_heads], 3)
-    return query, key.mT if transpose_k_heads else key, val
+def _seen(call: Op, keys: int) -> tuple[int, float]:
+    """Return how many chunks of queries all heads have, and how many keys such a chunk sees on average."""
+    heads, rows, _ = call.input(0).shape[1:]
+    chunk = min(call.configured("q_chunk_size"), rows)
+    return heads * -(-rows // chunk), keys - rows + (rows + chunk) / 2
 
 
-@kernel("experimental.nlp_create_qkv_heads_decode")
-def create_qkv_heads_decode(
-    x: Cell,
-    *,
-    num_heads: int,
-    num_kv_heads: int,
-    overlap_qk_coregrid: bool = True,  # noqa: ARG001
-) -> tuple[torch.Tensor, ...]:
-    """``[1, 1, B, (H + 2K) E] -> [1, B, H, E], [1, B, K, E], [1, B, K, E]``."""
-    value = x.read()
-    head_dim = value.shape[-1] // (num_heads + 2 * num_kv_heads)
-    heads = value.squeeze(2).unflatten(-1, (-1, head_dim))  # [r, c, 1, B, H + 2K, E]
-    query, key, val = heads.split([num_heads, num_kv_heads, num_kv_heads], 4)
-    return query, key, val
+def _prefill_moves(call: Op, keys: int, head: float) -> Moved:
+    """Every chunk of queries of every head reads the keys and values up to itself.
 
-
-@kernel("experimental.nlp_concat_heads")
-def concat_heads(x: Cell) -> torch.Tensor:
-    """``[1, H, S, E] -> [1, 1, S, H E]``."""
-    return x.read().transpose(-2, -3).flatten(-2).unsqueeze(2)
-
-
-@kernel("experimental.nlp_concat_heads_decode")
-def concat_heads_decode(x: Cell, *, num_heads: int) -> torch.Tensor:
-    """``[1, B, H, E] -> [1, 1, 32, H E]``; rows of users that are not there hold anything, here NaN."""
-    value = x.read()[..., :num_heads, :].flatten(-2)  # [r, c, 1, B, H E]
-    missing = value.new_full((*value.shape[:3], -value.shape[3] % TILE, value.shape[4]), float("nan"))
-    return torch.cat([value, missing], 3).unsqueeze(2)
-
-
-@kernel("experimental.rotary_embedding_llama")
-def rotary_embedding_llama(x: Cell, cos: Cell, sin: Cell, trans_mat: Cell, *, is_decode_mode: bool) -> torch.Tensor:
-    """``x cos + (x T) sin``, with T the 32 x 32 tile that swaps the two members of every pair.
-
-    Prefill: x ``[1, H, S, E]``, cos ``[1, 1, S, E]``, T ``[1, 1, 32, 32]``. Decode: x ``[1, B, H, E]``,
-    cos ``[1, B, 1, E]``, T ``[1, 1, 32 B, 32]``, one tile for every user's core.
+    :param keys: that there are.
+    :param head: bytes of all keys of one head.
     """
-    value = x.read().float()
-    tiles = trans_mat.read().float().unflatten(-2, (-1, TILE))[0, 0, 0, 0]  # [B | 1, 32, 32]
-    tiles = tiles[:, None] if is_decode_mode else tiles[0]  # against [.., B, H, E / 32, 32] or [.., H, S, E / 32, 32]
-    swapped = (value.unflatten(-1, (-1, TILE)) @ tiles).flatten(-2)
-    turned: torch.Tensor = value * cos.read().float() + swapped * sin.read().float()
-    return turned
+    chunks, seen = _seen(call, keys)
+    size = round(chunks * head * seen / keys)
+    return moved(call, read={"1": size, "2": size})
 
 
-@kernel("transformer.scaled_dot_product_attention")
+def _prefill_products(call: Op, keys: int) -> float:
+    """Scores, and their product with the values; chunks of queries are shared out over the cores."""
+    rows, width = call.input(0).shape[2:]
+    chunks, seen = _seen(call, keys)
+    one = 2 * (min(call.configured("q_chunk_size"), rows) / TILE) * (seen / TILE) * (width / TILE)
+    return -(-chunks // call.configured("cores")) * one
+
+
+def _prompt_keys(call: Op) -> int:
+    return call.input(1).shape[2]
+
+
+def _prompt_moves(call: Op, _point: DecodePoint) -> Moved:
+    keys = call.input(1)
+    return _prefill_moves(call, _prompt_keys(call), keys.bytes / keys.shape[1])
+
+
+@op(
+    "transformer.scaled_dot_product_attention",
+    moves=_prompt_moves,
+    multiplies=lambda call: _prefill_products(call, _prompt_keys(call)),
+)
 def attention(
     query: Cell,
     key: Cell,
@@ -93,7 +79,21 @@ def attention(
     return _attend(q, k, v, _visible(positions[:, None], positions[None], sliding_window_size), scale)
 
 
-@kernel("transformer.chunked_scaled_dot_product_attention")
+def _cached_keys(call: Op) -> int:
+    """All that the page table names: the chunk's own, and those before it."""
+    return call.input(3).shape[-1] * TILE
+
+
+def _chunk_moves(call: Op, _point: DecodePoint) -> Moved:
+    keys, cache = _cached_keys(call), call.input(1)
+    return _prefill_moves(call, keys, token_tiles(cache) / cache.shape[1] * keys / TILE)
+
+
+@op(
+    "transformer.chunked_scaled_dot_product_attention",
+    moves=_chunk_moves,
+    multiplies=lambda call: _prefill_products(call, _cached_keys(call)),
+)
 def chunked_attention(
     query: Cell,
     key: Cell,
@@ -115,7 +115,24 @@ def chunked_attention(
     return _attend(q, k, v, allowed, scale)
 
 
-@kernel("transformer.paged_scaled_dot_product_attention_decode")
+# ---- decode
+
+
+def _decode_moves(call: Op, point: DecodePoint) -> Moved:
+    """Whole chunks from the window's beginning, or the sequence's, to the position; needed are whole blocks."""
+    chunk, window = call.configured("k_chunk_size"), call.settings.get("sliding_window_size")
+    end = point.position + 1
+    first = 0 if window is None else max(end - window, 0)
+
+    def read(unit: int) -> dict[str, int]:
+        tokens = -(-end // unit) * unit - first // unit * unit
+        return {str(i): point.users * tokens // TILE * token_tiles(call.input(i)) for i in (1, 2)}
+
+    return moved(call, read=read(chunk), needed=read(TILE))
+
+
+# Its products are not counted: reading the cache takes longer than multiplying it by a few rows of queries.
+@op("transformer.paged_scaled_dot_product_attention_decode", moves=_decode_moves, multiplies=no_products)
 def paged_attention_decode(
     query: Cell,
     key: Cell,
@@ -131,20 +148,19 @@ def paged_attention_decode(
     """Flash decode: ``[1, B, H, E]`` over the pages of each user up to its position.
 
     The kernel reads whole chunks, up to the end of the one that holds the position, and masks with an
-    addition: a NaN behind the position spoils the user's output, there and here.
+    addition: a NaN after the position spoils the user's output, there and here.
 
-    A user at position -1 is skipped: its output buffer is never written. Here that is NaN, so that
-    whoever reads it is found out.
+    A user at position -1 is skipped: its output buffer is never written. Here reading it gives NaN.
     """
     _causal_only("paged_scaled_dot_product_attention_decode", is_causal=is_causal)
     op = "ttnn.transformer.paged_scaled_dot_product_attention_decode"
     q = query.read().squeeze(2).unsqueeze(-2)  # [r, c, B, H, 1, E]
     position = cur_pos_tensor.read().long()  # [r, c, B]
     chunk = getattr(program_config, "k_chunk_size", None) or TILE
-    behind = position + 1  # 0 for a skipped user, of whom nothing is read
-    end = -(-behind // chunk) * chunk
+    tokens = position + 1  # 0 for a skipped user, of whom nothing is read
+    end = -(-tokens // chunk) * chunk
     window = position.max() + 1 if sliding_window_size is None else sliding_window_size
-    first = (behind - window).clamp(min=0) // chunk * chunk
+    first = (tokens - window).clamp(min=0) // chunk * chunk
     k, v = (gather_pages(op, cache, page_table_tensor, first, end) for cache in (key, val))  # [.., B, K, T, E]
     allowed = _visible(position[..., None], torch.arange(k.shape[-2]), sliding_window_size)  # [r, c, B, T]
     allowed = allowed | (position < 0)[..., None]
@@ -159,7 +175,7 @@ def _causal_only(op: str, *, is_causal: bool) -> None:
             f"ttnn.transformer.{op}",
             got="is_causal=False",
             expected="causal attention",
-            fix="Add the mask to ttfamily/sim/kernels/attention.py, and its test.",
+            fix="Add the mask to ttfamily/sim/ops/attention.py, and its test.",
         )
 
 

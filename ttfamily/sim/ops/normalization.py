@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ttfamily.sim.kernels import kernel
+from ttfamily.sim.row import no_products, once, op
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from ttfamily.sim.tensor import Cell
-
-TILE = 32
 
 
 def _affine(x: torch.Tensor, weight: Cell | None, bias: Cell | None) -> torch.Tensor:
@@ -28,7 +27,7 @@ def _residual(x: Cell, residual: Cell | None) -> torch.Tensor:
     return value if residual is None else value + residual.read().float()
 
 
-@kernel("rms_norm")
+@op("rms_norm", moves=once, multiplies=no_products)
 def rms_norm(
     x: Cell,
     *,
@@ -43,7 +42,7 @@ def rms_norm(
     return _affine(scaled, weight, bias)
 
 
-@kernel("layer_norm")
+@op("layer_norm", moves=once, multiplies=no_products)
 def layer_norm(
     x: Cell,
     *,
@@ -62,20 +61,20 @@ def layer_norm(
 # Distributed: each device's statistics stand in the first column of a 32-wide tile; the rest of it is padding.
 
 
-@kernel("rms_norm_pre_all_gather")
+@op("rms_norm_pre_all_gather", moves=once, multiplies=no_products)
 def rms_norm_pre_all_gather(x: Cell) -> torch.Tensor:
     """The sum of the squares of a device's part: ``[.., W] -> [.., 32]``."""
     return _in_first_columns(x.read().float().square().sum(-1))
 
 
-@kernel("layer_norm_pre_all_gather")
+@op("layer_norm_pre_all_gather", moves=once, multiplies=no_products)
 def layer_norm_pre_all_gather(x: Cell) -> torch.Tensor:
     """The sums of the squares and of the values of a device's part: ``[.., W] -> [.., 64]``."""
     value = x.read().float()
     return _in_first_columns(value.square().sum(-1), value.sum(-1))
 
 
-@kernel("rms_norm_post_all_gather")
+@op("rms_norm_post_all_gather", moves=once, multiplies=no_products)
 def rms_norm_post_all_gather(
     x: Cell, stats: Cell, *, epsilon: float = 1e-12, weight: Cell | None = None, bias: Cell | None = None
 ) -> torch.Tensor:
@@ -84,7 +83,7 @@ def rms_norm_post_all_gather(
     return _affine(x.read().float() * torch.rsqrt(square + epsilon), weight, bias)
 
 
-@kernel("layer_norm_post_all_gather")
+@op("layer_norm_post_all_gather", moves=once, multiplies=no_products)
 def layer_norm_post_all_gather(
     x: Cell, stats: Cell, *, epsilon: float = 1e-12, weight: Cell | None = None, bias: Cell | None = None
 ) -> torch.Tensor:
