@@ -11,7 +11,6 @@ import torch
 from ttfamily.engine.checks import Limits
 from ttfamily.engine.engine import Engine
 from ttfamily.engine.pool import BlockPool
-from ttfamily.engine.request import Request
 from ttfamily.engine.sampling import sample
 from ttfamily.engine.scheduler import Scheduler, Work
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ttfamily.engine.inputs import DecodeBatch, PromptChunk
-    from ttfamily.engine.pool import BlockPool as Pool
+    from ttfamily.engine.request import Request
 
 VOCAB, CHUNK, BLOCK = 23, 8, 4
 
@@ -81,7 +80,7 @@ class FakeRunner:
 class Interleaved(Scheduler):
     """Another policy: in every step one chunk of a prompt, and one token of all whose prompts are read."""
 
-    def next(self, pool: Pool) -> Work:
+    def next(self, pool: BlockPool) -> Work:
         read = {slot: running for slot, running in self.running.items() if not running.in_prompt}
         work = super().next(pool)
         return attrs.evolve(work, decode=read) if work.parts else work

@@ -80,11 +80,15 @@ class Life(RuleBasedStateMachine):
             try:
                 outputs = self.engine.step()
             except RequestError as error:
-                assert "held by prefill()" in error.got
-                assert self.engine.scheduler.held
-                assert not self.engine.scheduler.running
+                self.refused(error)
                 return
             self.take(outputs)
+
+    def refused(self, error: RequestError) -> None:
+        """Nothing runs, and nothing can, for slots are held by hand."""
+        assert "held by prefill()" in error.got
+        assert self.engine.scheduler.held
+        assert not self.engine.scheduler.running
 
     @rule(target=slots, slot=st.integers(0, SLOTS - 1), tokens=st.integers(1, LIMIT))
     def hold(self, slot: int, tokens: int) -> int:
