@@ -161,10 +161,10 @@ def generate(
 
         texts = gather(prompts or (), prompts_file)
 
-        from ttfamily.commands.generate import Sampling, Target
+        from ttfamily.commands.generate import GenerateOptions, LoadOptions
         from ttfamily.commands.generate import generate as run
 
-        target = Target(
+        load = LoadOptions(
             model=model,
             mesh=mesh,
             device=device,
@@ -174,7 +174,7 @@ def generate(
             revision=revision,
             family=family,
         )
-        sampling = Sampling(
+        how = GenerateOptions(
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             top_k=top_k,
@@ -182,7 +182,7 @@ def generate(
             seed=seed,
             stop=tuple(stop or ()),
         )
-        run(target, texts, sampling, chat=chat, registry=ctx.obj.registry())
+        run(load, texts, how, chat=chat, registry=ctx.obj.registry())
 
 
 @app.command(short_help="Say how a model lies on a mesh, what fits, and how fast it can be.")
@@ -220,10 +220,10 @@ def plan(
         from ttfamily.progress import quiet_ttnn
 
         quiet_ttnn()  # before it is imported, which it would announce
-        from ttfamily.commands.plan import Target
+        from ttfamily.commands.plan import PlanOptions
         from ttfamily.commands.plan import plan as run
 
-        target = Target(
+        asked = PlanOptions(
             model=model,
             mesh=mesh,
             precision=precision,
@@ -232,7 +232,7 @@ def plan(
             revision=revision,
             family=family,
         )
-        run(target, ctx.obj.registry(), as_json=as_json, html=html)
+        run(asked, ctx.obj.registry(), as_json=as_json, html=html)
 
 
 app.add_typer(families_app, name="families", short_help="List the installed model families, or explain one.")

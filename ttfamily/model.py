@@ -230,7 +230,11 @@ class Model:
         self.mesh.require_open()
 
     def __enter__(self) -> Self:
-        """Return the model."""
+        """Return the model.
+
+        :raises RequestError: if it is closed.
+        """
+        self._require_open()
         return self
 
     def __exit__(self, *_: object) -> None:

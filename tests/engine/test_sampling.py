@@ -49,6 +49,21 @@ def test_one_candidate_leaves_no_choice(seed: int) -> None:
         assert sample(logits, narrow, narrow.generator()) == logits.argmax()
 
 
+@given(
+    seed=SEEDS,
+    temperature=st.sampled_from([5e-324, 1e-320, 1e-45, 1e-40, 1e-38, 1e-30, 1e-10]),
+    shift=st.sampled_from([-50.0, 0.0, 50.0]),
+)
+def test_a_temperature_or_top_p_too_small_for_a_choice_takes_the_most_likely(
+    seed: int, temperature: float, shift: float
+) -> None:
+    logits = torch.randn(500, generator=torch.Generator().manual_seed(seed))
+    logits += shift - logits.max()
+    for narrow in (Sampling(temperature=temperature), Sampling(temperature=1.0, top_p=temperature)):
+        assert sample(logits, narrow, narrow.generator()) == logits.argmax()
+        assert probabilities(logits, narrow).sum() == 1
+
+
 def test_a_seed_repeats_its_draws_and_thirty_two_seeds_differ() -> None:
     logits = torch.zeros(10_000)
 

@@ -21,7 +21,7 @@ SLOTS = 32
 
 
 @attrs.frozen(kw_only=True)
-class Target:
+class LoadOptions:
     """What to load, and onto what: the arguments of :func:`ttfamily.load`."""
 
     model: str
@@ -35,7 +35,7 @@ class Target:
 
 
 @attrs.frozen(kw_only=True)
-class Sampling:
+class GenerateOptions:
     """How to continue a prompt: the arguments of :meth:`ttfamily.Model.generate`."""
 
     max_new_tokens: int
@@ -51,7 +51,7 @@ class Sampling:
 
 
 def generate(
-    target: Target, prompts: Sequence[str], sampling: Sampling, *, chat: bool, registry: FamilyRegistry
+    load: LoadOptions, prompts: Sequence[str], how: GenerateOptions, *, chat: bool, registry: FamilyRegistry
 ) -> None:
     """Print the prompts' continuations on standard output, everything else on standard error.
 
@@ -64,26 +64,26 @@ def generate(
         )
     notes = Console(stderr=True, highlight=False)
     with ttfamily.load(
-        target.model,
-        mesh=target.mesh,
-        device=target.device,
-        precision=target.precision,
-        max_seq_len=target.max_seq_len,
-        max_batch_size=target.batch_size or min(len(prompts), SLOTS),
-        revision=target.revision,
-        family=target.family,
+        load.model,
+        mesh=load.mesh,
+        device=load.device,
+        precision=load.precision,
+        max_seq_len=load.max_seq_len,
+        max_batch_size=load.batch_size or min(len(prompts), SLOTS),
+        revision=load.revision,
+        family=load.family,
         registry=registry,
     ) as model:
         if chat:
-            _stream(model.chat([{"role": "user", "content": prompts[0]}], stream=True, **sampling.options()))
+            _stream(model.chat([{"role": "user", "content": prompts[0]}], stream=True, **how.options()))
         elif len(prompts) == 1:
-            _stream(model.generate(prompts[0], stream=True, **sampling.options()))
+            _stream(model.generate(prompts[0], stream=True, **how.options()))
         else:
             with notes.status(f"Continuing {len(prompts)} prompts together"):
-                texts = model.generate(prompts, **sampling.options())
+                texts = model.generate(prompts, **how.options())
             _print_all(prompts, texts)
         if model.last_run is not None:
-            notes.print(speed_line(model.last_run, mesh=target.mesh, kind=model.mesh.kind), style="dim", soft_wrap=True)
+            notes.print(speed_line(model.last_run, mesh=load.mesh, kind=model.mesh.kind), style="dim", soft_wrap=True)
 
 
 def _stream(pieces: Iterable[str]) -> None:

@@ -26,7 +26,7 @@ CONFIG = "config.json"
 
 
 @attrs.frozen(kw_only=True)
-class Target:
+class PlanOptions:
     """What to plan, for what."""
 
     model: str
@@ -38,7 +38,7 @@ class Target:
     family: str | None
 
 
-def plan(target: Target, registry: FamilyRegistry, *, as_json: bool, html: Path | None) -> None:
+def plan(asked: PlanOptions, registry: FamilyRegistry, *, as_json: bool, html: Path | None) -> None:
     """Print the plan, or write it.
 
     :param html: the file to write, if any.
@@ -46,16 +46,16 @@ def plan(target: Target, registry: FamilyRegistry, *, as_json: bool, html: Path 
     """
     if html is not None:
         _check_place(html)
-    config = read_config(target.model, target.revision)
+    config = read_config(asked.model, asked.revision)
     report = plan_model(
         config,
-        choose_family(config, target.family, registry),
-        name=_name(target.model),
-        mesh=target.mesh,
+        choose_family(config, asked.family, registry),
+        name=_name(asked.model),
+        mesh=asked.mesh,
         boards=registry.boards,
-        precision=target.precision,
-        users=target.batch_size,
-        context=target.seq_len,
+        precision=asked.precision,
+        users=asked.batch_size,
+        context=asked.seq_len,
     )
     if as_json:
         sys.stdout.write(report.to_json() + "\n")

@@ -1,0 +1,155 @@
+"""The device's side by itself: it is told slots and pages, and anyone's do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from transformers import LlamaConfig
+
+from ttfamily.core.mesh.mesh import Mesh, open_mesh
+from ttfamily.engine import inputs
+from ttfamily.engine.inputs import DecodeBatch, PromptChunk
+from ttfamily.engine.runner import Runner
+from ttfamily.errors import PlanError, RequestError
+from ttfamily.model import Model
+from ttfamily.testing.blocks import Bench
+from ttfamily.testing.models import make_model, save_checkpoint
+from ttfamily.testing.pcc import assert_pcc
+from ttfamily.testing.strategies import random_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONFIG = LlamaConfig(
+    vocab_size=203, hidden_size=128, intermediate_size=200, num_attention_heads=4, num_key_value_heads=2,
+    num_hidden_layers=1, max_position_embeddings=1024,
+)  # fmt: skip
+SLOTS = 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(make_model(CONFIG), tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def n150() -> Iterator[Mesh]:
+    mesh = open_mesh("n150", "simulated")
+    yield mesh
+    mesh.close()
+
+
+@pytest.fixture(scope="module")
+def runner(folder: Path, n150: Mesh) -> Iterator[Runner]:
+    bench = Bench(folder, n150, max_batch_size=SLOTS, max_seq_len=600)
+    made = Runner(bench.transformer())
+    yield made
+    made.close()
+
+
+def read(runner: Runner, prompt: list[int], pages: torch.Tensor, chunk: int, slot: int = 0) -> torch.Tensor:
+    """Logits after a prompt that is read in chunks."""
+    for start in range(0, len(prompt), chunk):
+        logits = runner.prefill(PromptChunk.of(prompt, start, chunk, slot=slot, pages=pages))
+        assert (logits is None) == (start + chunk < len(prompt))
+    assert logits is not None
+    return logits
+
+
+def pages_of(runner: Runner, *, seed: int) -> torch.Tensor:
+    """A row of pages in no order, all of the user's own."""
+    blocks = 1 + torch.randperm(runner.plan.num_blocks - 1, generator=torch.Generator().manual_seed(seed))
+    return blocks[: runner.plan.pages].int()
+
+
+def test_a_prompt_is_read_in_chunks_of_any_whole_number_of_256(runner: Runner) -> None:
+    prompt = random_tokens(203, 590, 0).tolist()
+    whole = read(runner, prompt, pages_of(runner, seed=0), 1024)
+    for chunk in (256, 512):
+        assert_pcc(read(runner, prompt, pages_of(runner, seed=chunk), chunk), whole, 0.9999)
+
+
+def test_neither_slot_nor_pages_change_a_bit(runner: Runner) -> None:
+    prompt, plan = random_tokens(203, 70, 1).tolist(), runner.plan
+    outputs = []
+    for slot in range(SLOTS):
+        pages = pages_of(runner, seed=slot)
+        first = read(runner, prompt, pages, 1024, slot)
+        table = torch.zeros(SLOTS, plan.pages, dtype=torch.int32)
+        tokens, positions = torch.zeros(SLOTS, dtype=torch.int64), torch.full((SLOTS,), -1)
+        table[slot], tokens[slot], positions[slot] = pages, 7, 70
+        outputs.append((first, runner.decode(DecodeBatch(tokens=tokens, positions=positions, page_table=table))[slot]))
+    for first, second in outputs:
+        assert first.isfinite().all()
+        assert torch.equal(first, outputs[0][0])
+        assert torch.equal(second, outputs[0][1])
+
+
+def test_a_page_table_that_has_not_changed_is_not_written_again(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    real = inputs.write
+    monkeypatch.setattr(
+        inputs, "write", lambda mesh, values, *rest: (written.append(values.shape), real(mesh, values, *rest))
+    )
+    table = torch.zeros(SLOTS, runner.plan.pages, dtype=torch.int32)
+    table[0] = pages_of(runner, seed=9)
+    counts = []
+    for change in (0, 0, 3):
+        written.clear()
+        table[1, 0] = change  # in place, as a pool changes it
+        batch = DecodeBatch(
+            tokens=torch.zeros(SLOTS, dtype=torch.int64), positions=torch.tensor([4, -1, -1]), page_table=table
+        )
+        runner.decode(batch)
+        counts.append(len(written))
+    assert counts == [4, 3, 4]
+
+
+@pytest.mark.parametrize(("start", "count", "pages", "message"), [
+    (0, 0, 99, "got 0 tokens"), (0, 1025, 99, "1025 tokens from position 0; expected 1 to 1024"),
+    (128, 3, 99, "position 128; expected .* from a multiple of 256"), (0, 70, 2, "a row of at least 3 pages, not 2"),
+    (768, 300, 99, "within 600"),
+])  # fmt: skip
+def test_a_chunk_that_cannot_be_run_is_refused(
+    runner: Runner, start: int, count: int, pages: int, message: str
+) -> None:
+    chunk = PromptChunk(
+        slot=0, tokens=torch.zeros(count, dtype=torch.int64), start=start, prompt_tokens=600,
+        pages=torch.ones(pages, dtype=torch.int32), logits=True,
+    )  # fmt: skip
+    with pytest.raises(RequestError, match=message):
+        runner.prefill(chunk)
+
+
+# ---- block sizes
+
+
+def logits_with(block_size: int, folder: Path, mesh: Mesh) -> list[torch.Tensor]:
+    """Logits of prompts of several lengths and of steps over the edges of blocks."""
+    bench = Bench(folder, mesh, max_batch_size=SLOTS, max_seq_len=300, block_size=block_size)
+    assert bench.plan.block_size == block_size
+    assert bench.plan.pages * block_size == 384
+    made = []
+    with Model(bench.transformer(), tokenizer=None, eos_token_ids=frozenset(), keep_mesh_open=True) as model:
+        lengths = (5, 63, 130)
+        made += [model.prefill(random_tokens(203, n, n), slot) for slot, n in enumerate(lengths)]
+        for step in range(3):
+            made += model.decode([1, 2, 3], [n + step for n in lengths])
+    return made
+
+
+@pytest.mark.parametrize("block_size", [64, 128])
+def test_the_block_size_changes_no_bit(block_size: int, folder: Path, n150: Mesh) -> None:
+    for got, expected in zip(logits_with(block_size, folder, n150), logits_with(32, folder, n150), strict=True):
+        assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("block_size", [0, 16, 96, 256, 32.0, True, "32", None])
+def test_a_block_size_that_flash_decode_cannot_step_over_is_refused(block_size: Any, folder: Path, n150: Mesh) -> None:
+    with pytest.raises(PlanError, match=r"block_size: got .*; expected one of 32, 64, 128"):
+        Bench(folder, n150, block_size=block_size)
