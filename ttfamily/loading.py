@@ -13,9 +13,10 @@ from ttfamily.core.weights.rules import Weights
 from ttfamily.discovery import families
 from ttfamily.errors import FamilyError
 from ttfamily.family import Family
+from ttfamily.generation_config import eos_token_ids
 from ttfamily.hub import checkpoint_folder
 from ttfamily.progress import Progress, quiet_ttnn
-from ttfamily.tokenizer import eos_token_ids, load_tokenizer
+from ttfamily.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,8 +89,8 @@ def load(
         log.info("%s on %s: %.2f of %.2f GiB of DRAM used on each chip", folder.name, opened.name, used, total)
         return Model(
             transformer,
-            tokenizer=load_tokenizer(folder),
-            eos_token_ids=eos_token_ids(folder, config),
+            tokenizer=load_tokenizer(folder, config),
+            eos_token_ids=eos_token_ids(folder, config, spec.vocab_size),
             keep_mesh_open=keep_open,
         )
     except BaseException:

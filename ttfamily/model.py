@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import ttnn
 
+from ttfamily import chat
 from ttfamily.core.blocks.kv_cache import SKIP, SPARE, PageTable
 from ttfamily.core.blocks.lm_head import LmHead
 from ttfamily.core.blocks.steps import PrefillChunk
@@ -16,6 +17,7 @@ from ttfamily.engine import checks, generator
 from ttfamily.engine.graph import DecodeGraph
 from ttfamily.engine.sampling import Sampling
 from ttfamily.errors import RequestError
+from ttfamily.tokenizer import encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,22 +124,14 @@ class Model:
 
         :param options: those of :meth:`generate`.
         :returns: what :meth:`generate` returns for one prompt.
-        :raises RequestError: if the checkpoint has no chat template.
+        :raises RequestError: if the checkpoint has no chat template, or the template cannot take the messages.
         """
         tokenizer = self._need_tokenizer()
-        if not tokenizer.chat_template:
-            raise RequestError(
-                "chat",
-                got="a tokenizer without a chat template",
-                expected="an instruction-tuned checkpoint",
-                fix="Use generate() with a prompt of your own.",
-            )
-        text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
         # The template has put the special tokens in; the tokenizer would put a second set.
-        return self.generate(list(tokenizer(text, add_special_tokens=False)["input_ids"]), **options)
+        return self.generate(encode(tokenizer, chat.render(tokenizer, messages), add_special_tokens=False), **options)
 
     def _token_ids(self, prompt: str | Sequence[int]) -> list[int]:
-        return list(self._need_tokenizer()(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
+        return encode(self._need_tokenizer(), prompt) if isinstance(prompt, str) else list(prompt)
 
     def _need_tokenizer(self) -> PreTrainedTokenizerBase:
         if self.tokenizer is None:
