@@ -18,7 +18,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import attrs
 
@@ -70,15 +70,16 @@ class TemplateProcess:
             process = self._running()
             try:
                 _send(process, request)
-                answer = _pipe(process.stdout).readline()
+                answer = cast("IO[str]", process.stdout).readline()
             except BaseException:  # the answer to an interrupted request is not taken for the next one's
                 self.close()
                 raise
-            if answer:
+            if answer.endswith("\n"):
                 return Rendered(**json.loads(answer))
             self._process = None
             process.communicate()
-        return Rendered(error="time" if process.returncode == -signal.SIGXCPU else "memory")
+        code = process.returncode
+        return Rendered(error="time" if code == -signal.SIGXCPU else "memory" if code < 0 else f"exit status {code}")
 
     def close(self) -> None:
         """End the process, if there is one; the next text starts another."""
@@ -109,7 +110,7 @@ class TemplateProcess:
 def _start() -> subprocess.Popen[str]:
     # The interpreter imports what this one does, but nothing from the current folder, and runs no hooks of "site".
     path = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
-    return subprocess.Popen(  # noqa: S603 -- this Python, with a function of this package
+    return subprocess.Popen(
         [sys.executable, "-S", "-c", "from ttfamily.chat_sandbox import serve; serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -121,13 +122,7 @@ def _start() -> subprocess.Popen[str]:
 
 
 def _send(process: subprocess.Popen[str], line: str) -> None:
-    stdin = _pipe(process.stdin)
+    stdin = cast("IO[str]", process.stdin)
     with suppress(BrokenPipeError):  # no answer comes then
         stdin.write(line + "\n")
         stdin.flush()
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    if pipe is None:
-        raise AssertionError("the process was started with pipes")
-    return pipe

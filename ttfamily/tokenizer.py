@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttfamily.errors import RequestError, first_line
-from ttfamily.tokenizer_errors import VOCABULARIES, blame, is_panic, try_out
+from ttfamily.tokenizer_errors import VOCABULARIES, blame, check_files, is_panic, try_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,7 @@ def load_tokenizer(folder: Path, config: HfConfig) -> PreTrainedTokenizerBase | 
     :raises CheckpointError: naming the file, if one is damaged, or if the tokenizer cannot be made without
         running code of the checkpoint.
     """
+    check_files(folder)
     if not any((folder / name).exists() for name in (*VOCABULARIES, "tokenizer_config.json")):
         return None
     from transformers import AutoTokenizer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ VOCABULARIES = ("tokenizer.json", "tokenizer.model")
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 TEMPLATE = "chat_template.jinja"
 
-_TRIAL = "Hello, 12 worlds!"
+_TRIAL = "A quick brown fox jumps over 12 lazy dogs and rests among them for the whole of a day!"
 _AGAIN = "Download the file again."
 
 
@@ -52,6 +53,18 @@ def blame(folder: Path, error: BaseException) -> CheckpointError:
         expected="settings that it takes, and tokenizer.json beside them; code from a checkpoint is never run",
         fix="Correct the file, save the tokenizer as tokenizer.json, or remove its files and pass token ids.",
     )
+
+
+def check_files(folder: Path) -> None:
+    """Check that what has a tokenizer file's name is a file: transformers takes anything else for an absent one.
+
+    :raises CheckpointError: naming a directory, or a link to nothing.
+    """
+    for name in (*VOCABULARIES, *SETTINGS, TEMPLATE):
+        file = folder / name
+        if os.path.lexists(file) and not file.is_file():
+            got = "a directory" if file.is_dir() else "a link to nothing"
+            raise CheckpointError(str(file), got=f"{got}, no file", expected="a file, or none", fix=_AGAIN)
 
 
 def is_panic(error: BaseException) -> bool:
