@@ -15,8 +15,9 @@ from ttfamily.errors import FamilyError
 from ttfamily.family import Family
 from ttfamily.generation_config import eos_token_ids
 from ttfamily.hub import checkpoint_folder
-from ttfamily.progress import Progress, quiet_ttnn
+from ttfamily.progress import Progress
 from ttfamily.tokenizer import load_tokenizer
+from ttfamily.ttnn_log import quiet_ttnn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,9 +82,12 @@ def load(
         from ttfamily.model import Model
 
         plan = Plan.of(spec, opened, formats, max_batch_size=max_batch_size, max_seq_len=max_seq_len, scheme=scheme)
-        with _open_checkpoint(folder, config, opened.host_device) as checkpoint, Progress(folder.name) as progress:
+        with (
+            _open_checkpoint(folder, config, opened.host_device) as checkpoint,
+            Progress(f"Loading {folder.name}") as progress,
+        ):
             weights = Weights(checkpoint, family, spec)
-            transformer = Transformer(plan, weights, Blocks.of(spec, family.blocks), progress)
+            transformer = Transformer(plan, weights, Blocks.of(spec, family.blocks), show)
             weights.finish()
         used, total = (size / 2**30 for size in opened.dram_bytes())
         log.info("%s on %s: %.2f of %.2f GiB of DRAM used on each chip", folder.name, opened.name, used, total)

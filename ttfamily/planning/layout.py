@@ -20,7 +20,7 @@ from ttfamily.core.weights.checkpoint import Checkpoint
 from ttfamily.core.weights.rules import Cut, Weight, Weights
 from ttfamily.engine.graph import DecodeGraph
 from ttfamily.planning.stream import Stream, record
-from ttfamily.progress import quiet_ttnn
+from ttfamily.ttnn_log import quiet_ttnn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
