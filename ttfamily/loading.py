@@ -72,6 +72,9 @@ def load(
     spec = family.spec(config)
     config.finish()
     formats = policy(precision)
+    # Whatever is small is read before the weights, which can take minutes.
+    tokenizer = load_tokenizer(folder, config)
+    ends = eos_token_ids(folder, config, spec.vocab_size)
     quiet_ttnn()
     opened = mesh if isinstance(mesh, Mesh) else open_mesh(mesh, device, installed.boards if installed else ())
     keep_open = opened is mesh
@@ -87,14 +90,14 @@ def load(
             Progress(f"Loading {folder.name}") as progress,
         ):
             weights = Weights(checkpoint, family, spec)
-            transformer = Transformer(plan, weights, Blocks.of(spec, family.blocks), show)
+            transformer = Transformer(plan, weights, Blocks.of(spec, family.blocks), progress)
             weights.finish()
         used, total = (size / 2**30 for size in opened.dram_bytes())
         log.info("%s on %s: %.2f of %.2f GiB of DRAM used on each chip", folder.name, opened.name, used, total)
         return Model(
             transformer,
-            tokenizer=load_tokenizer(folder, config),
-            eos_token_ids=eos_token_ids(folder, config, spec.vocab_size),
+            tokenizer=tokenizer,
+            eos_token_ids=ends,
             keep_mesh_open=keep_open,
         )
     except BaseException:
