@@ -32,12 +32,15 @@ demo: $(STAMP) ## Train a small Llama, run it on a simulated n300, compare with 
 test: $(STAMP) ## Run all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(STAMP) ## Check style and types
+lint: $(STAMP) ## Check style, format, types and which module may import which
 	@echo "ruff check"; $(BIN)/ruff check .
+	@echo "ruff format --check"; $(BIN)/ruff format --check .
 	@echo "mypy"; $(BIN)/mypy
+	@echo "lint-imports"; $(BIN)/lint-imports --no-cache --no-logo
 
-format: $(STAMP) ## Put imports in order and fix what ruff can fix
+format: $(STAMP) ## Format, put imports in order and fix what ruff can fix
 	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
 
 baseline: $(STAMP) ## Write the op streams' baselines anew (tests/baselines), when a change of them is meant
 	@$(BIN)/python -m ttfamily.testing.baselines tests/baselines

@@ -153,6 +153,21 @@ def test_a_size_out_of_range_is_named_with_its_limit(folder: Path, option: str, 
         load(folder, **{option: value})
 
 
+@pytest.mark.parametrize(("name", "content"), [
+    ("tokenizer.json", "{"), ("generation_config.json", "[]"), ("generation_config.json", '{"eos_token_id": "2"}'),
+])  # fmt: skip
+def test_a_damaged_small_file_is_found_before_a_mesh_is_opened(
+    folder: Path, name: str, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: object) -> None:
+        pytest.fail("opened a mesh")
+
+    monkeypatch.setattr("ttfamily.loading.open_mesh", opened)
+    (folder / name).write_text(content)
+    with refused(name):
+        load(folder)
+
+
 def test_after_a_failed_load_the_next_one_works(folder: Path) -> None:
     with refused("max_seq_len"):
         load(folder, max_seq_len=4096)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 import ttfamily
+from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.core.weights.rules import column
 from ttfamily.discovery import families
 from ttfamily.errors import CheckpointError, ConfigError, FamilyConflict, FamilyError
@@ -18,8 +19,6 @@ from ttfamily.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from ttfamily.core.config.hf_config import HfConfig
 
 CONFIG = {
     "architectures": ["DreamForCausalLM"],
@@ -120,5 +119,5 @@ def test_the_code_of_a_tokenizer_is_never_run_either(tmp_path: Path, monkeypatch
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"auto_map": auto_map}))
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     with refused(CheckpointError, "tokenizer_config.json", "never run"):
-        load_tokenizer(tmp_path)
+        load_tokenizer(tmp_path, HfConfig.from_folder(tmp_path))
     assert not marker.exists()

@@ -25,6 +25,7 @@ def modules_after(code: str) -> set[str]:
         "from ttfamily.cli import main",
         "import ttfamily.doctor",
         "from ttfamily import families; families()",
+        "import ttfamily.chat_sandbox",
     ],
 )
 def test_importing_brings_neither_torch_nor_ttnn(code: str) -> None:

@@ -217,7 +217,7 @@ def plan(
     with reported(traceback=traceback):
         show_log()
         _let_threads_sleep()
-        from ttfamily.progress import quiet_ttnn
+        from ttfamily.ttnn_log import quiet_ttnn
 
         quiet_ttnn()  # before it is imported, which it would announce
         from ttfamily.commands.plan import PlanOptions

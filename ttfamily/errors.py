@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_LINE = 200  # characters of another library's message that are quoted
+
 
 class TtfamilyError(Exception):
     """The root of all errors of this package.
@@ -70,3 +72,10 @@ class RequestError(TtfamilyError):
 
 class SimulatorError(TtfamilyError):
     """An op, a format or a shape that the simulated mesh does not carry."""
+
+
+def first_line(error: BaseException | str) -> str:
+    """Return what another library's error says, cut to one line that any terminal can print."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in lines[0][:_LINE])
+    return printable + ("..." if len(lines[0]) > _LINE else "")

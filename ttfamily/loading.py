@@ -13,9 +13,11 @@ from ttfamily.core.weights.rules import Weights
 from ttfamily.discovery import families
 from ttfamily.errors import FamilyError
 from ttfamily.family import Family
+from ttfamily.generation_config import eos_token_ids
 from ttfamily.hub import checkpoint_folder
-from ttfamily.progress import Progress, quiet_ttnn
-from ttfamily.tokenizer import eos_token_ids, load_tokenizer
+from ttfamily.progress import Progress
+from ttfamily.tokenizer import load_tokenizer
+from ttfamily.ttnn_log import quiet_ttnn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,8 +72,9 @@ def load(
     family = choose_family(config, family, installed)
     spec = read_spec(config, family)
     formats = policy(precision)
-    # What is small is read before what is large: its errors would come after minutes.
-    tokenizer, ends = load_tokenizer(folder), eos_token_ids(folder, config)
+    # Whatever is small is read before the weights, which can take minutes.
+    tokenizer = load_tokenizer(folder, config)
+    ends = eos_token_ids(folder, config, spec.vocab_size)
     quiet_ttnn()
     opened = mesh if isinstance(mesh, Mesh) else open_mesh(mesh, device, installed.boards if installed else ())
     keep_open = opened is mesh
@@ -81,7 +84,10 @@ def load(
 
         limits = Limits(max_batch_size=max_batch_size, max_seq_len=max_seq_len, scheme=scheme)
         transformer = build(spec, family.blocks, opened, formats, limits)
-        with open_checkpoint(folder, config, opened) as checkpoint, Progress(folder.name) as progress:
+        with (
+            open_checkpoint(folder, config, opened) as checkpoint,
+            Progress(f"Loading {folder.name}") as progress,
+        ):
             weights = Weights(checkpoint, family, spec)
             transformer.load(weights, progress)
             weights.finish()

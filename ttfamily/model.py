@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ttfamily import chat
 from ttfamily.engine import checks
 from ttfamily.engine.by_hand import SlotsByHand
 from ttfamily.engine.engine import Engine
@@ -13,6 +14,7 @@ from ttfamily.engine.runs import Run, Runs
 from ttfamily.engine.sampling import Sampling
 from ttfamily.engine.text import TextStream
 from ttfamily.errors import RequestError
+from ttfamily.tokenizer import encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,24 +143,16 @@ class Model:
 
         :param options: those of :meth:`generate`.
         :returns: what :meth:`generate` returns for one prompt.
-        :raises RequestError: if the checkpoint has no chat template, or as :meth:`generate` does.
+        :raises RequestError: if the checkpoint has no chat template, the template cannot take the messages, or as
+            :meth:`generate` does.
         """
         self._require_open()
         tokenizer = self._need_tokenizer()
-        if not tokenizer.chat_template:
-            raise RequestError(
-                "chat",
-                got="a tokenizer without a chat template",
-                expected="an instruction-tuned checkpoint",
-                fix="Use generate() with a prompt of your own.",
-            )
-        conversation = checks.messages(messages)
-        text = tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
         # The template has put the special tokens in; the tokenizer would put a second set.
-        return self.generate(list(tokenizer(text, add_special_tokens=False)["input_ids"]), **options)
+        return self.generate(encode(tokenizer, chat.render(tokenizer, messages), add_special_tokens=False), **options)
 
     def _token_ids(self, prompt: str | list[int]) -> list[int]:
-        return list(self._need_tokenizer()(prompt)["input_ids"]) if isinstance(prompt, str) else prompt
+        return encode(self._need_tokenizer(), prompt) if isinstance(prompt, str) else prompt
 
     def _need_tokenizer(self) -> PreTrainedTokenizerBase:
         if self.tokenizer is None:

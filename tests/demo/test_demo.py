@@ -278,10 +278,23 @@ def test_the_demo_trains_speaks_and_compares(tmp_path: Path, monkeypatch: pytest
     console = Console(file=io.StringIO(), width=100)
     assert demo.run(console, mesh="n300", device="auto", precision="accuracy")
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "Trained a small Llama" in text
+    assert re.search(r"^Training a small Llama \(once\)\nTrained a small Llama \(loss \d\.\d\d\): ", text)
+    assert "Loading it onto n300\n" in text
+    assert "\nComparing with Hugging Face in float32\n" in text
     assert "Beautiful is better than ugly.\n" in text
     assert "200 teacher-forced tokens" in text
     assert "The demo passed." in text
+
+
+def test_a_demo_that_finds_its_checkpoint_does_not_speak_of_training(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "Recipe", lambda: TINY)
+    monkeypatch.setattr(demo, "cache_folder", lambda: folder.parent.parent)
+    (folder.parent.parent / "demo").symlink_to(folder.parent)
+    console = Console(file=io.StringIO(), width=1000)
+    assert demo._checkpoint(console, TEXTS).name == folder.name
+    assert console.file.getvalue().startswith("Found a small Llama: ")  # type: ignore[attr-defined]
 
 
 def test_a_dry_demo_is_refused() -> None:

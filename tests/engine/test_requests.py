@@ -154,13 +154,6 @@ def test_stop_strings_are_strings_and_bounded() -> None:
         assert len(str(raised.value)) < 300
 
 
-def test_messages_are_a_list_of_mappings() -> None:
-    assert checks.messages(({"role": "user"},)) == [{"role": "user"}]
-    for value in (None, [], "hello", {"role": "user"}, ["hello"], [[{"role": "user"}]], 3):
-        with pytest.raises(RequestError, match=r"chat: got .*; expected messages"):
-            checks.messages(value)
-
-
 @pytest.mark.parametrize("value", [1.0, "32", None, True, [4]], ids=repr)
 def test_sizes_of_another_type_are_refused_before_anything_is_opened(value: Any) -> None:
     with pytest.raises(PlanError, match=r"max_batch_size: got .*; expected an integer"):
@@ -199,7 +192,7 @@ ANYTHING = st.recursive(
 @given(value=ANYTHING)
 def test_whatever_is_handed_in_is_taken_or_refused_and_nothing_else(value: Any) -> None:
     for check in (
-        checks.prompts, checks.stops, checks.messages, checks.new_tokens, lambda v: checks.prompt(LIMITS, v),
+        checks.prompts, checks.stops, checks.new_tokens, lambda v: checks.prompt(LIMITS, v),
         lambda v: checks.slot(LIMITS, v), lambda v: checks.seeds(v, 2), lambda v: checks.step(LIMITS, v, v),
         lambda v: checks.load_arguments(v, v, v), lambda v: Sampling(temperature=v), lambda v: Sampling(top_p=v),
         lambda v: Sampling(top_k=v), lambda v: Sampling(seed=v).generator(),

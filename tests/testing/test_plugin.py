@@ -85,3 +85,14 @@ def test_a_run_that_has_nothing_to_do_with_ttfamily_imports_nothing_heavy(tmp_pa
 def test_profiles(tmp_path: Path, profile: str, count: int) -> None:
     source = f"from hypothesis import settings\ndef test_it(): assert settings().max_examples == {count}\n"
     assert "1 passed" in pytest_run(tmp_path, source, f"--hypothesis-profile={profile}")
+
+
+def test_parameters_of_ttnns_types_are_not_reported_as_leaks_at_exit(tmp_path: Path) -> None:
+    out = pytest_run(
+        tmp_path,
+        "import hypothesis, pytest, ttnn\n"
+        "@pytest.mark.parametrize('with_param', [ttnn.UnaryWithParam(ttnn.UnaryOpType.SILU)])\n"
+        "def test_it(with_param): pass\n",
+    )
+    assert "1 passed" in out
+    assert "nanobind" not in out

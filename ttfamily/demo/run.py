@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import ttfamily
@@ -17,6 +16,7 @@ from ttfamily.demo.recipe import Recipe
 from ttfamily.errors import RequestError
 from ttfamily.paths import cache_folder
 from ttfamily.plugins.llama import LLAMA
+from ttfamily.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +52,7 @@ def run(console: Console, *, mesh: str, device: str, precision: str) -> bool:
         )
     texts = documents()
     folder = _checkpoint(console, texts)
+    _begin(console, f"Loading it onto {mesh}")
     with ttfamily.load(
         str(folder),
         mesh=mesh,
@@ -63,7 +64,9 @@ def run(console: Console, *, mesh: str, device: str, precision: str) -> bool:
     ) as model:
         _speak(console, model, mesh=mesh)
         tokens = held_in(model.tokenizer, texts, users=USERS, length=LENGTH)
-        with console.status("Comparing with Hugging Face in float32"):
+        task = "Comparing with Hugging Face in float32"
+        _begin(console, task)
+        with console.status(task):
             result = compare(model, folder, tokens, decode_steps=DECODE_STEPS, max_batch_size=USERS)
     console.print(agreement_table(result, title=f"{mesh}, {precision}, against Hugging Face in float32"))
     console.print("[green]The demo passed.[/]" if result.passed else "[red]The demo failed: a number is too low.[/]")
@@ -99,18 +102,34 @@ def agreement_table(result: Agreement, *, title: str) -> Table:
 
 
 def _checkpoint(console: Console, texts: Sequence[str]) -> Path:
-    recipe = Recipe()
-    loss = TextColumn("loss {task.fields[loss]}")
-    columns = (TextColumn("{task.description}"), BarColumn(), loss, TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("Training a small Llama (once)", total=recipe.steps, loss="-", visible=False)
-
-        def show(done: int, loss: float) -> None:
-            progress.update(task, completed=done, loss=f"{loss:.2f}", visible=True)
-
-        folder, was_there = checkpoint(recipe, texts, cache_folder() / "demo", show)
-    console.print(f"{'Found' if was_there else 'Trained'} a small Llama: [cyan]{folder}[/]", soft_wrap=True)
+    recipe, cache = Recipe(), cache_folder() / "demo"
+    if (cache / recipe.name(texts)).is_dir():
+        folder, made = cache / recipe.name(texts), "Found a small Llama"
+    else:
+        folder, made = _train(console, recipe, texts, cache)
+    console.print(f"{made}: [cyan]{folder}[/]", soft_wrap=True)
     return folder
+
+
+def _train(console: Console, recipe: Recipe, texts: Sequence[str], cache: Path) -> tuple[Path, str]:
+    task = "Training a small Llama (once)"
+    _begin(console, task)
+    last = "by another process"
+    with Progress(task, console=console, say=console.print) as show:
+
+        def on_step(done: int, loss: float) -> None:
+            nonlocal last
+            last = f"loss {loss:.2f}"
+            show(done, recipe.steps, last)
+
+        folder, _ = checkpoint(recipe, texts, cache, on_step)
+    return folder, f"Trained a small Llama ({last})"
+
+
+def _begin(console: Console, task: str) -> None:
+    """Say what begins, where no bar and no spinner shows it."""
+    if not console.is_terminal:
+        console.print(task)
 
 
 def _speak(console: Console, model: ttfamily.Model, *, mesh: str) -> None:

@@ -158,21 +158,6 @@ def stops(value: object) -> tuple[str, ...]:
     return tuple(filter(None, strings))
 
 
-def messages(value: object) -> list[dict[str, Any]]:
-    """Return the messages of a conversation.
-
-    :raises RequestError: if it is no list of mappings, or an empty one.
-    """
-    if not is_sequence(value) or not value or not all(isinstance(each, dict) for each in value):
-        raise RequestError(
-            "chat",
-            got=shown(value),
-            expected='messages, a list such as [{"role": "user", "content": "Hello"}]',
-            fix=CORRECT,
-        )
-    return list(value)
-
-
 # ---- slots
 
 

@@ -16,7 +16,7 @@ from ttfamily.engine.pool import BlockPool
 from ttfamily.engine.runner import Runner
 from ttfamily.loading import read_spec
 from ttfamily.planning.stream import Stream, record
-from ttfamily.progress import quiet_ttnn
+from ttfamily.ttnn_log import quiet_ttnn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

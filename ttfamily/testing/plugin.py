@@ -5,7 +5,9 @@ Every pytest run of an environment with ttfamily loads this module, so it import
 
 from __future__ import annotations
 
+import sys
 import traceback
+import typing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,6 +95,18 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         counts = f"{tally.examples:5} models  {tally.comparisons:6} comparisons"
         worst = f"worst PCC {tally.worst:.6f} in {tally.where}" if tally.comparisons else "nothing compared"
         terminalreporter.line(f"{group:<{width}}  {counts}  {worst}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """Let go of the tests' parameters, of which nanobind would report those of ttnn's types as leaked.
+
+    ttnn and torch hold objects of ``typing`` past the interpreter's end, and ``typing`` holds all overloads
+    (hypothesis and anyio define some). The globals of an overload in a module that pytest has rewritten name
+    pytest's import hook, and through its config that holds every test that was collected.
+    """
+    if sys.version_info >= (3, 11):  # before, typing kept no overloads
+        typing.clear_overloads()
 
 
 def _names(config: pytest.Config) -> tuple[str, ...]:

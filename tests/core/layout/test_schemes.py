@@ -8,8 +8,8 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.test_spec import MODEL
 
+from tests.core.config.test_spec import MODEL
 from ttfamily.core.layout.schemes import (
     PHASES,
     all_gather_movement,
