@@ -40,6 +40,7 @@ from ttfamily.planning.planner import plan_model
 from ttfamily.plugins import llama
 from ttfamily.testing import loaded, make_model, strategies
 from ttfamily.testing.conformance.logits import MODEL_PCC, compare, expect, run
+from ttfamily.testing.conformance.statements import StatementTests
 from ttfamily.testing.conformance.subject import or_another_shape
 
 if TYPE_CHECKING:
@@ -242,6 +243,11 @@ OLMO2 = attrs.evolve(
 
 
 # ---- tests
+
+
+class TestOlmo2(StatementTests):
+    family = OLMO2
+
 
 OWN = ("layer.attention.q_norm", "layer.attention.k_norm", "layer.attention.post_norm", "layer.mlp.post_norm")
 LONGEST = 512

@@ -80,6 +80,17 @@ def record(mesh: Mesh, run: Callable[[], object]) -> Stream:
     )
 
 
+def dram_span_of(mesh: Mesh, run: Callable[[], object]) -> int:
+    """Return the bytes of DRAM on a device that ``run`` needs free, on a mesh of any kind."""
+    ttnn.graph.begin_graph_capture(ttnn.graph.RunMode.NORMAL)
+    try:
+        result = run()
+    finally:
+        graph = ttnn.graph.end_graph_capture()
+    del result
+    return _dram_span(graph, mesh.dram_banks)
+
+
 def _op(mesh: Mesh, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> Op:
     short = name.removeprefix("ttnn.")
     if row_of(short).crossing:  # dispatches nothing, and may have freed its tensors

@@ -6,11 +6,12 @@ from ttfamily.testing.conformance.blocks import BlockTests
 from ttfamily.testing.conformance.contract import ContractTests
 from ttfamily.testing.conformance.invariants import InvariantTests
 from ttfamily.testing.conformance.logits import LogitTests
+from ttfamily.testing.conformance.statements import StatementTests
 
 __all__ = ["Conformance"]
 
 
-class Conformance(ContractTests, BlockTests, LogitTests, InvariantTests):
+class Conformance(ContractTests, StatementTests, BlockTests, LogitTests, InvariantTests):
     """What a family must hold, on every mesh of ``--tt-mesh``, with configs that hypothesis draws.
 
     A subclass names its subject::
@@ -23,6 +24,7 @@ class Conformance(ContractTests, BlockTests, LogitTests, InvariantTests):
 
     - the contract: every weight of a checkpoint used exactly once; no config key that changes Hugging Face's
       numbers and not the spec;
+    - what blocks say of themselves: bytes of DRAM, collectives, the widest point of a prefill;
     - norm, MLP, embedding, head, attention and a decoder layer, in prefill and in decode, with the key/value
       cache (PCC 0.999, a layer 0.998);
     - logits of a whole model over a prefill and 32 decode steps (0.99), and between meshes (0.9999);
