@@ -46,9 +46,7 @@ class HidesAParameter(GatedMlp):
 
     def load(self, weights: Weights) -> None:
         super().load(weights)
-        (hidden,) = self.hidden = {
-            Parameter(mesh=self.plan.mesh, slot="own", shape=(1, 1, 64, 64), sharding=Sharding())
-        }
+        (hidden,) = self.hidden = {Parameter(mesh=self.plan.mesh, slot="own", shape=(1, 1, 64, 64))}
         hidden.fill(torch.ones(1, 1, 64, 64))
 
 
