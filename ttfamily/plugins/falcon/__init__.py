@@ -70,6 +70,8 @@ def weights(spec: ModelSpec) -> dict[str, WeightRule]:
 def spec(config: HfConfig) -> ModelSpec:
     """Read a ``FalconForCausalLM`` config (transformers' ``FalconConfig``).
 
+    Null is taken where transformers computes with it what the key's absence means.
+
     :raises ConfigError: naming the key that is missing, of the wrong type or impossible; for ALiBi.
     """
     _refuse_alibi(config)
@@ -77,7 +79,7 @@ def spec(config: HfConfig) -> ModelSpec:
     heads = config.take("num_attention_heads", kind=int)
     head_dim = head_dim_of(hidden_size, heads)
     max_position_embeddings = config.take("max_position_embeddings", 2048, int)
-    bias = config.take("bias", default=False, kind=bool)
+    bias = config.take("bias", default=False, kind=bool, null=False)
     config.take("auto_map", None)  # code that tiiuae's checkpoints bring, older than transformers' own; never run
     config.take("ff_factor", None)  # Falcon2-11B says with it once more what ffn_hidden_size says
     return ModelSpec(
@@ -87,7 +89,7 @@ def spec(config: HfConfig) -> ModelSpec:
         max_position_embeddings=max_position_embeddings,
         tie_word_embeddings=config.take("tie_word_embeddings", default=True, kind=bool),
         norm=NormSpec(kind="layer", eps=config.take("layer_norm_epsilon", 1e-5, float), bias=True),
-        rope=config.rope(head_dim, max_position_embeddings),
+        rope=config.rope(head_dim, max_position_embeddings, partial=False),
         attention=AttentionSpec(
             num_attention_heads=heads,
             num_key_value_heads=_key_value_heads(config, heads),
@@ -98,7 +100,7 @@ def spec(config: HfConfig) -> ModelSpec:
         ),
         mlp=MlpSpec(
             kind="plain",
-            intermediate_size=config.take("ffn_hidden_size", 4 * hidden_size, int),
+            intermediate_size=config.take("ffn_hidden_size", 4 * hidden_size, int, null=4 * hidden_size),
             activation=config.activation("activation", default="gelu"),
             bias=bias,
         ),
@@ -107,22 +109,27 @@ def spec(config: HfConfig) -> ModelSpec:
 
 
 def _refuse_alibi(config: HfConfig) -> None:
-    if config.take("alibi", default=False, kind=bool):
+    if config.take("alibi", default=False, kind=bool, null=False):
         expected = "false: rotary position embedding, as Falcon-7B, -11B, -40B and -180B have it"
         fix = "falcon-rw models are not supported; ALiBi has no device block yet."
         raise ConfigError("alibi", got="true", expected=expected, fix=fix)
 
 
 def _key_value_heads(config: HfConfig, heads: int) -> int:
-    grouped = config.take("num_kv_heads", heads, int)
+    grouped = config.take("num_kv_heads", heads, int, null=heads)
     multi_query = config.take("multi_query", default=True, kind=bool)
-    return 1 if multi_query and not config.take("new_decoder_architecture", default=False, kind=bool) else grouped
+    return 1 if multi_query and not _is_new(config) else grouped
+
+
+def _is_new(config: HfConfig) -> bool:
+    return config.take("new_decoder_architecture", default=False, kind=bool, null=False)
 
 
 def _residual(config: HfConfig) -> Residual:
-    new = config.take("new_decoder_architecture", default=False, kind=bool)
+    new = _is_new(config)
     parallel = config.take("parallel_attn", default=True, kind=bool)
-    norms = config.take("num_ln_in_parallel_attn", 2 if new else 1, int)
+    usual = 2 if new else 1
+    norms = config.take("num_ln_in_parallel_attn", usual, int, null=usual)
     if (new, parallel, norms) not in RESIDUALS:
         raise ConfigError(
             "num_ln_in_parallel_attn",
