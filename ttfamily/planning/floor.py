@@ -41,7 +41,7 @@ def share_bytes(plan: Plan, taken: Taken) -> float:
 
 def parts_of(plan: Plan, taken: Taken) -> int:
     """How many parts a slot's weights are cut into over the devices of a replica."""
-    if taken.cut != "replicated":
+    if taken.cut not in ("replicated", "width"):
         return plan.mesh.tensor_parallel * plan.mesh.hidden_parallel
     if taken.slot == "embedding":
         return plan.spec.hidden_size // plan.embedding_width

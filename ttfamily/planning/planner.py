@@ -150,11 +150,13 @@ def _cuts(layout: Layout, held: list[Held]) -> tuple[SlotCut, ...]:
         groups = [group for group in _groups_of(taken.slot) if group in by_group]
         before = rows.get(taken.slot)
         share = round(share_bytes(plan, taken)) + (before.share if before else 0)
-        width_only = taken.cut == "replicated" and parts_of(plan, taken) > 1
+        # A rule may say either of what is cut as the stream is, if that is cut at all.
+        along_width = taken.cut in ("replicated", "width")
+        cut = "width" if parts_of(plan, taken) > 1 else "replicated"
         formats = {*(before.formats if before else ()), format_of(plan, taken.slot, taken.layer)}
         rows[taken.slot] = SlotCut(
             slot=taken.slot,
-            cut="width" if width_only else taken.cut,
+            cut=cut if along_width else taken.cut,
             formats=tuple(sorted(formats, key=TILE_BYTES.__getitem__)),
             share=share,
             held=sum(by_group[group] for group in groups),

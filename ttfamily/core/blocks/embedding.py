@@ -26,7 +26,7 @@ class Embedding:
 
     def __init__(self, plan: Plan, weights: Weights) -> None:
         spec = plan.spec
-        table = weights.take("embedding", ((spec.vocab_size, spec.hidden_size),), cut="replicated").weight[0]
+        table = weights.take("embedding", ((spec.vocab_size, spec.hidden_size),), cut="width").weight[0]
         self.plan, axis = plan, plan.embedding_axis
         columns = Sharding(tensor=3) if axis == plan.mesh.spec.tensor_axis else Sharding(hidden=3)
         self.table = put(

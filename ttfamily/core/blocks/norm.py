@@ -36,7 +36,7 @@ class Norm:
 
     def __init__(self, plan: Plan, weights: Weights, slot: str, layer: int | None = None) -> None:
         spec = plan.spec.norm
-        taken = weights.take(slot, ((plan.spec.hidden_size,),), layer, bias=spec.bias, cut="replicated")
+        taken = weights.take(slot, ((plan.spec.hidden_size,),), layer, bias=spec.bias, cut="width")
         vectors = {"weight": taken.weight[0], "bias": None if taken.bias is None else taken.bias[0]}
         self.plan = plan
         who = slot.removeprefix("layer.") if layer is None else f"layer {layer} {slot.removeprefix('layer.')}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
 
-from ttfamily.errors import CheckpointError, PluginError
+from ttfamily.core.weights.blame import missing_tensor, unused_tensors
+from ttfamily.core.weights.transforms import Source, Transform, Transforming
+from ttfamily.core.weights.values import check_dtype, check_values
+from ttfamily.errors import CheckpointError, PluginError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,12 +22,18 @@ if TYPE_CHECKING:
     from ttfamily.core.config.spec import ModelSpec
     from ttfamily.core.weights.checkpoint import Checkpoint
 
-Cut = Literal["column", "row", "replicated"]
-Transform = Callable[["tuple[Tensor, ...]", "ModelSpec"], "tuple[Tensor, ...]"]
+log = logging.getLogger("ttfamily")
+
+Cut = Literal["column", "row", "width", "replicated"]
 
 EMBEDDING, LM_HEAD = "embedding", "lm_head"
-_CUTS = ("column", "row", "replicated")
-_SHOWN = 8
+_CUTS = ("column", "row", "replicated", "width")
+
+# Of the core's blocks. Which of them a model has, its spec says; a table may have rules for the others.
+SLOTS = frozenset({
+    EMBEDDING, "layer.attention_norm", "layer.attention.qkv", "layer.attention.q_norm", "layer.attention.k_norm",
+    "layer.attention.out", "layer.mlp_norm", "layer.mlp.gate_up", "layer.mlp.up", "layer.mlp.down", "norm", LM_HEAD,
+})  # fmt: skip
 
 
 def _are_module_paths(_: WeightRule, __: attrs.Attribute[Any], modules: object) -> None:
@@ -45,7 +55,7 @@ def _is_a_cut(_: WeightRule, __: attrs.Attribute[Any], cut: str) -> None:
             "WeightRule.cut",
             got=repr(cut),
             expected=f"one of {', '.join(_CUTS)}",
-            fix="Use column(), row() or replicated() to write a rule.",
+            fix="Use column(), row(), width() or replicated() to write a rule.",
         )
 
 
@@ -55,7 +65,8 @@ class WeightRule:
 
     :param modules: checkpoint module paths without ``.weight`` or ``.bias``; ``{layer}`` stands
         for the layer's number.
-    :param cut: ``column`` cuts out_features, ``row`` cuts in_features, ``replicated`` cuts nothing.
+    :param cut: ``column`` cuts out_features, ``row`` cuts in_features, ``width`` cuts the hidden size as the
+        residual stream is cut, ``replicated`` cuts nothing.
     :param transform: brings the modules' tensors, in the order of ``modules``, into the slot's
         canonical parts, each [out_features, in_features]. It is called once with the weights and,
         where the slot has a bias, once more with the biases, each [out_features]. It must work on
@@ -76,6 +87,11 @@ def column(*modules: str, transform: Transform | None = None) -> WeightRule:
 def row(*modules: str, transform: Transform | None = None) -> WeightRule:
     """Cut these modules by in_features: every device makes a partial sum, then one collective."""
     return WeightRule(modules=modules, cut="row", transform=transform)
+
+
+def width(*modules: str, transform: Transform | None = None) -> WeightRule:
+    """Cut an embedding's columns or a norm's vectors as the residual stream's width is; whole where that is whole."""
+    return WeightRule(modules=modules, cut="width", transform=transform)
 
 
 def replicated(*modules: str, transform: Transform | None = None) -> WeightRule:
@@ -124,6 +140,7 @@ class Weights:
         self._rules = family.rules(spec)
         self._spec = spec
         self._used: set[str] = set()
+        self._asked: set[str] = set()
 
     @property
     def host_device(self) -> str:
@@ -146,21 +163,27 @@ class Weights:
             first of its dimensions.
         :param layer: the layer's number, for the slots of a layer.
         :param bias: whether the slot has biases.
-        :param cut: how the block that asks cuts it over the mesh; None if that is all one to it.
-        :raises CheckpointError: if a tensor is missing or a part has another shape.
-        :raises PluginError: if the family has no rule for the slot, or cuts it otherwise than the block.
+        :param cut: how the block that asks cuts it over the mesh; None accepts any cut. ``width`` accepts
+            ``replicated`` too, as which families wrote it before there was ``width``.
+        :raises CheckpointError: if a tensor is missing, is no floating-point tensor or holds what is no finite
+            number, or a part has another shape.
+        :raises PluginError: if the family has no rule for the slot, cuts it otherwise than the block, or
+            transforms it into other parts.
         """
         rule = self._rule(slot)
-        if cut is not None and rule.cut != cut:
+        self._asked.add(slot)
+        if cut is not None and rule.cut != cut and (cut, rule.cut) != ("width", "replicated"):
             raise PluginError(
-                f"family {self._family.name}, slot {slot}",
+                self._who(slot),
                 got=f"the cut {rule.cut!r}",
                 expected=f"{cut!r}, which is how the block of this slot works",
                 fix="Correct the rule in the family's 'weights' table.",
             )
-        source = self._rule(EMBEDDING) if slot == LM_HEAD and self._spec.tie_word_embeddings else rule
+        tied = slot == LM_HEAD and self._spec.tie_word_embeddings
+        # The head's own transform applies: what the embedding does to the tensor that they share is its own business.
+        source = attrs.evolve(rule, modules=self._rule(EMBEDDING).modules) if tied else rule
         weight = self._parts(slot, source, "weight", shapes, layer)
-        if source is not rule:
+        if tied:
             self._check_tie(rule, source)
         if not bias:
             return Weight(weight=weight)
@@ -169,8 +192,15 @@ class Weights:
     def finish(self) -> None:
         """Check that every tensor of the checkpoint has been taken or is known to carry nothing.
 
+        A slot that no block asked for and that is none of the core's is logged: its name may be misspelt.
+
         :raises CheckpointError: listing the tensors that no slot took.
         """
+        unasked = self._rules.keys() - self._asked
+        for slot in sorted(unasked - SLOTS):
+            near = get_close_matches(slot, self._asked | SLOTS, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            log.warning("%s: no block asks for this slot%s", printable(self._who(slot)), printable(hint))
         ignored = list(self._family.ignored)
         if self._spec.tie_word_embeddings:
             ignored += [f"{module}.weight" for module in self._rule(LM_HEAD).modules]
@@ -180,14 +210,11 @@ class Weights:
             if name not in self._used and not any(fnmatchcase(name, pattern) for pattern in ignored)
         )
         if unused:
-            more = f" and {len(unused) - _SHOWN} more" if len(unused) > _SHOWN else ""
-            raise CheckpointError(
-                self._checkpoint.source,
-                got=f"{len(unused)} tensors that no part of the model takes: {', '.join(unused[:_SHOWN])}{more}",
-                expected=f"only tensors of the {self._family.name} family, as config.json describes it",
-                fix="Check that config.json belongs to these weights; a tensor that carries no weight "
-                "belongs into the family's 'ignored' patterns.",
-            )
+            rules = {slot: self._rules[slot].modules for slot in unasked}
+            raise unused_tensors(self._checkpoint, unused, rules, family=self._family.name)
+
+    def _who(self, slot: str) -> str:
+        return f"family {self._family.name}, slot {slot}"
 
     def _rule(self, slot: str) -> WeightRule:
         try:
@@ -204,43 +231,39 @@ class Weights:
         self, slot: str, rule: WeightRule, kind: str, shapes: tuple[tuple[int, ...], ...], layer: int | None
     ) -> tuple[Tensor, ...]:
         names = tuple(f"{_in_layer(module, slot, layer)}.{kind}" for module in rule.modules)
-        tensors = tuple(self._checkpoint.tensor(name) for name in names)
+        for name, module in zip(names, rule.modules, strict=True):
+            if name not in self._checkpoint.names:
+                raise missing_tensor(self._checkpoint, name, module, layer, who=self._who(slot))
+            check_dtype(name, self._checkpoint.info(name).dtype)
         self._used.update(names)
-        labels = names
-        if rule.transform is not None:
-            tensors = self._transformed(slot, rule.transform, names, tensors)
-            labels = tuple(f"part {i} of {slot} made from {', '.join(names)}" for i in range(len(tensors)))
-        if len(tensors) != len(shapes):
-            raise PluginError(
-                f"family {self._family.name}, slot {slot}",
-                got=f"{len(tensors)} tensors ({', '.join(names)})",
-                expected=f"{len(shapes)} parts",
-                fix="Name one module a part in the weight rule, or give it a transform that makes the parts.",
-            )
-        for label, tensor, shape in zip(labels, tensors, shapes, strict=True):
-            if tuple(tensor.shape) != tuple(shape):
-                raise CheckpointError(
-                    label,
-                    got=f"shape {list(tensor.shape)}",
-                    expected=f"shape {list(shape)}",
-                    fix=f"Check that config.json belongs to the weights in {self._checkpoint.source}.",
+        if rule.transform is None:
+            if len(names) != len(shapes):
+                raise PluginError(
+                    self._who(slot),
+                    got=f"{len(names)} tensors ({', '.join(names)})",
+                    expected=f"{len(shapes)} parts",
+                    fix="Name one module a part in the weight rule, or give it a transform that makes the parts.",
                 )
-        return tensors
+            for name, shape in zip(names, shapes, strict=True):
+                self._check_shape(name, self._checkpoint.info(name).shape, shape)
+        sources = tuple(Source(name, self._checkpoint.tensor(name)) for name in names)
+        if rule.transform is not None:
+            return Transforming(
+                transform=rule.transform, sources=sources, shapes=shapes,
+                slot=slot, who=self._who(slot), folder=self._checkpoint.source,
+            ).parts(self._spec)  # fmt: skip
+        for source in sources:
+            check_values(source.name, source.tensor)
+        return tuple(source.tensor for source in sources)
 
-    def _transformed(
-        self, slot: str, transform: Transform, names: tuple[str, ...], tensors: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
-        try:
-            return tuple(transform(tensors, self._spec))
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            # A transform reshapes, so tensors of the wrong shape fail inside it before any check here.
-            got = ", ".join(f"{n} {list(t.shape)}" for n, t in zip(names, tensors, strict=True))
+    def _check_shape(self, name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+        if shape != tuple(expected):
             raise CheckpointError(
-                f"family {self._family.name}, slot {slot}",
-                got=f"{got}, which the slot's transform cannot take ({error})",
-                expected="tensors of the shapes that config.json implies",
+                name,
+                got=f"shape {list(shape)}",
+                expected=f"shape {list(expected)}",
                 fix=f"Check that config.json belongs to the weights in {self._checkpoint.source}.",
-            ) from error
+            )
 
     def _check_tie(self, own: WeightRule, embedding: WeightRule) -> None:
         """Refuse a head that is tied by the config and yet stands in the checkpoint with other values.
@@ -248,9 +271,15 @@ class Weights:
         Hugging Face unties such a head; taking the embedding without a word would answer differently.
         """
         name, other = f"{own.modules[0]}.weight", f"{embedding.modules[0]}.weight"
-        if self.host_device == "meta" or name not in self._checkpoint.names:
+        if name not in self._checkpoint.names:
             return
-        if not self._checkpoint.tensor(name).equal(self._checkpoint.tensor(other)):
+        check_dtype(name, self._checkpoint.info(name).dtype)
+        self._check_shape(name, self._checkpoint.info(name).shape, self._checkpoint.info(other).shape)
+        if self.host_device == "meta":
+            return
+        head, table = self._checkpoint.tensor(name), self._checkpoint.tensor(other)
+        check_values(name, head)
+        if not head.to(table.dtype).equal(table):
             raise CheckpointError(
                 name,
                 got=f"values that differ from {other}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ttfamily.core.config.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, head_dim_of
-from ttfamily.core.weights.rules import column, replicated, row
+from ttfamily.core.weights.rules import column, row, width
 from ttfamily.errors import ConfigError
 from ttfamily.family import Family
 from ttfamily.hookspecs import hookimpl
@@ -56,13 +56,13 @@ NORMS = {
 def weights(spec: ModelSpec) -> dict[str, WeightRule]:
     """Return the weight table; which norms a layer has depends on its residual connections."""
     return {
-        "embedding": replicated("transformer.word_embeddings"),
-        **{f"layer.{slot}": replicated(LAYER + name) for slot, name in NORMS[spec.residual].items()},
+        "embedding": width("transformer.word_embeddings"),
+        **{f"layer.{slot}": width(LAYER + name) for slot, name in NORMS[spec.residual].items()},
         "layer.attention.qkv": column(LAYER + "self_attention.query_key_value", transform=ungroup),
         "layer.attention.out": row(LAYER + "self_attention.dense"),
         "layer.mlp.up": column(LAYER + "mlp.dense_h_to_4h"),
         "layer.mlp.down": row(LAYER + "mlp.dense_4h_to_h"),
-        "norm": replicated("transformer.ln_f"),
+        "norm": width("transformer.ln_f"),
         "lm_head": column("lm_head"),
     }
 

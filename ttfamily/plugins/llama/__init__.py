@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ttfamily.core.config.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, head_dim_of
-from ttfamily.core.weights.rules import column, replicated, row
+from ttfamily.core.weights.rules import column, row, width
 from ttfamily.family import Family
 from ttfamily.hookspecs import hookimpl
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 TTFAMILY_CONTRACT = 1
 
 WEIGHTS = {
-    "embedding": replicated("model.embed_tokens"),
-    "layer.attention_norm": replicated("model.layers.{layer}.input_layernorm"),
+    "embedding": width("model.embed_tokens"),
+    "layer.attention_norm": width("model.layers.{layer}.input_layernorm"),
     "layer.attention.qkv": column(
         "model.layers.{layer}.self_attn.q_proj",
         "model.layers.{layer}.self_attn.k_proj",
         "model.layers.{layer}.self_attn.v_proj",
     ),
     "layer.attention.out": row("model.layers.{layer}.self_attn.o_proj"),
-    "layer.mlp_norm": replicated("model.layers.{layer}.post_attention_layernorm"),
+    "layer.mlp_norm": width("model.layers.{layer}.post_attention_layernorm"),
     "layer.mlp.gate_up": column("model.layers.{layer}.mlp.gate_proj", "model.layers.{layer}.mlp.up_proj"),
     "layer.mlp.down": row("model.layers.{layer}.mlp.down_proj"),
-    "norm": replicated("model.norm"),
+    "norm": width("model.norm"),
     "lm_head": column("lm_head"),
 }
 
