@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
-from torch import Tensor
 
 from ttfamily.core.weights.values import check_values, not_finite
 from ttfamily.errors import CheckpointError, PluginError, TtfamilyError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ttfamily.core.config.spec import ModelSpec
 
 Transform = Callable[["tuple[Tensor, ...]", "ModelSpec"], "tuple[Tensor, ...]"]
@@ -64,6 +65,8 @@ class Transforming:
         return parts
 
     def _made(self, spec: ModelSpec) -> tuple[Tensor, ...]:
+        from torch import Tensor  # here, since whoever lists the families imports this file
+
         try:
             made = self.transform(tuple(source.tensor for source in self.sources), spec)
         except TtfamilyError:

