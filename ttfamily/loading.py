@@ -10,6 +10,7 @@ from ttfamily.core.config.precision_policy import policy
 from ttfamily.core.mesh.mesh import Mesh, open_mesh
 from ttfamily.core.weights.checkpoint import Checkpoint
 from ttfamily.core.weights.rules import Weights
+from ttfamily.core.weights.sizes import check_sizes
 from ttfamily.discovery import families
 from ttfamily.errors import FamilyError
 from ttfamily.family import Family
@@ -79,8 +80,9 @@ def load(
         from ttfamily.core.layout.plan import Plan
         from ttfamily.model import Model
 
-        plan = Plan.of(spec, opened, formats, max_batch_size=max_batch_size, max_seq_len=max_seq_len, scheme=scheme)
         with _open_checkpoint(folder, config, opened.host_device) as checkpoint, Progress(folder.name) as progress:
+            check_sizes(checkpoint, family, spec)
+            plan = Plan.of(spec, opened, formats, max_batch_size=max_batch_size, max_seq_len=max_seq_len, scheme=scheme)
             weights = Weights(checkpoint, family, spec)
             transformer = Transformer(plan, weights, Blocks.of(spec, family.blocks), progress)
             weights.finish()

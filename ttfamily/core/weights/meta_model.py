@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _DTYPES = ("dtype", "torch_dtype")  # inert for the graph; here the tensors' dtypes follow from them
 # What transformers' config and model classes raise of a value that they cannot use, beside their own validation error.
-_REFUSALS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def tensors_of_config(raw: Mapping[str, Any]) -> tuple[str, dict[str, TensorInfo]]:
@@ -35,6 +35,7 @@ def tensors_of_config(raw: Mapping[str, Any]) -> tuple[str, dict[str, TensorInfo
 
     kind = str(raw.get("model_type"))
     known = {key: value for key, value in raw.items() if key != "auto_map" and (key in _DTYPES or key not in INERT)}
+    known["pad_token_id"] = None  # no class's default, which may lie beyond the vocabulary
     try:
         config = AutoConfig.for_model(kind, **_with_floats(kind, known))
         with torch.device("meta"):

@@ -50,8 +50,9 @@ def not_finite(tensor: torch.Tensor) -> str:
     """Return what a tensor holds that no device format does; empty if there is nothing."""
     if tensor.is_meta or not tensor.numel():
         return ""
-    in_memory = tensor.permute(sorted(range(tensor.dim()), key=lambda dim: -tensor.stride(dim)))  # twenty times quicker
-    low, high = map(float, in_memory.aminmax())
+    strides = tensor.stride()
+    as_in_memory = tensor.permute(sorted(range(len(strides)), key=lambda dim: -strides[dim]))  # twenty times quicker
+    low, high = map(float, as_in_memory.aminmax())
     if -LARGEST <= low <= high <= LARGEST:
         return ""
     return "NaN among its values" if math.isnan(low) else f"values from {low:g} to {high:g}"

@@ -68,9 +68,7 @@ def weights(spec: ModelSpec) -> dict[str, WeightRule]:
 
 
 def spec(config: HfConfig) -> ModelSpec:
-    """Read a ``FalconForCausalLM`` config (transformers' ``FalconConfig``).
-
-    Null is taken where transformers computes with it what the key's absence means.
+    """Read a ``FalconForCausalLM`` config (transformers' ``FalconConfig``); null is as absent where it computes alike.
 
     :raises ConfigError: naming the key that is missing, of the wrong type or impossible; for ALiBi.
     """
@@ -79,6 +77,7 @@ def spec(config: HfConfig) -> ModelSpec:
     heads = config.take("num_attention_heads", kind=int)
     head_dim = head_dim_of(hidden_size, heads)
     max_position_embeddings = config.take("max_position_embeddings", 2048, int)
+    new = config.take("new_decoder_architecture", default=False, kind=bool, null=False)
     bias = config.take("bias", default=False, kind=bool, null=False)
     config.take("auto_map", None)  # code that tiiuae's checkpoints bring, older than transformers' own; never run
     config.take("ff_factor", None)  # Falcon2-11B says with it once more what ffn_hidden_size says
@@ -92,7 +91,7 @@ def spec(config: HfConfig) -> ModelSpec:
         rope=config.rope(head_dim, max_position_embeddings, partial=False),
         attention=AttentionSpec(
             num_attention_heads=heads,
-            num_key_value_heads=_key_value_heads(config, heads),
+            num_key_value_heads=_key_value_heads(config, heads, new=new),
             head_dim=head_dim,
             qkv_bias=bias,
             out_bias=bias,
@@ -104,7 +103,7 @@ def spec(config: HfConfig) -> ModelSpec:
             activation=config.activation("activation", default="gelu"),
             bias=bias,
         ),
-        residual=_residual(config),
+        residual=_residual(config, new=new),
     )
 
 
@@ -115,18 +114,13 @@ def _refuse_alibi(config: HfConfig) -> None:
         raise ConfigError("alibi", got="true", expected=expected, fix=fix)
 
 
-def _key_value_heads(config: HfConfig, heads: int) -> int:
+def _key_value_heads(config: HfConfig, heads: int, *, new: bool) -> int:
     grouped = config.take("num_kv_heads", heads, int, null=heads)
     multi_query = config.take("multi_query", default=True, kind=bool)
-    return 1 if multi_query and not _is_new(config) else grouped
+    return 1 if multi_query and not new else grouped
 
 
-def _is_new(config: HfConfig) -> bool:
-    return config.take("new_decoder_architecture", default=False, kind=bool, null=False)
-
-
-def _residual(config: HfConfig) -> Residual:
-    new = _is_new(config)
+def _residual(config: HfConfig, *, new: bool) -> Residual:
     parallel = config.take("parallel_attn", default=True, kind=bool)
     usual = 2 if new else 1
     norms = config.take("num_ln_in_parallel_attn", usual, int, null=usual)
