@@ -19,6 +19,7 @@ import ttfamily
 import ttfamily.testing
 from ttfamily.cli import app
 from ttfamily.core.config import spec as specs
+from ttfamily.core.weights.rules import SLOTS
 from ttfamily.family import BLOCK_SLOTS, Family
 from ttfamily.plugins import falcon, llama
 from ttfamily.testing import Conformance, plugin
@@ -215,7 +216,7 @@ def test_every_slot_has_its_line() -> None:
     asked = set(re.findall(r"""weights\.take\(\s*"([\w.]+)",""", core)) | set(llama.WEIGHTS)
     asked |= {"layer.attention.q_norm", "layer.attention.k_norm"}  # made with an f-string
     named = re.findall(r"^\| `([\w.]+)` ", section(PAGES["family"], "Slots"), re.MULTILINE)
-    assert sorted(named) == sorted(asked)
+    assert sorted(named) == sorted(asked) == sorted(SLOTS)
     assert not missing(section(PAGES["family"], "Blocks"), BLOCK_SLOTS)
 
 
