@@ -20,6 +20,7 @@ import ttfamily.testing
 from ttfamily import blocks as own_blocks
 from ttfamily.cli import app
 from ttfamily.core.config import spec as specs
+from ttfamily.core.weights.weights import SLOTS
 from ttfamily.family import BLOCK_SLOTS, Family
 from ttfamily.plugins import falcon, llama
 from ttfamily.testing import Conformance, plugin
@@ -217,7 +218,7 @@ def test_every_slot_has_its_line() -> None:
     asked = set(re.findall(r'"(layer\.\w+\.\w+)"', core)) | set(llama.WEIGHTS)
     asked |= {"layer.attention.q_norm", "layer.attention.k_norm"}  # made with an f-string
     named = re.findall(r"^\| `([\w.]+)` ", section(PAGES["family"], "Slots"), re.MULTILINE)
-    assert sorted(named) == sorted(asked)
+    assert sorted(named) == sorted(asked) == sorted(SLOTS)
     assert not missing(section(PAGES["family"], "Blocks"), BLOCK_SLOTS)
 
 

@@ -105,6 +105,33 @@ def test_a_tensor_of_another_shape_is_named_with_both_shapes(folder: Path) -> No
         load(folder)
 
 
+def test_nan_in_one_weight_is_named_instead_of_answered_with(folder: Path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    name = "model.layers.0.self_attn.v_proj.weight"
+    tensors[name][3, 3] = float("nan")
+    save_file(tensors, folder / WEIGHTS)
+    with refused(name, "NaN"):
+        load(folder)
+
+
+def test_an_absurd_hidden_size_is_not_answered_with_more_chips(folder: Path) -> None:
+    edit(folder, hidden_size=131072)
+    with refused("model.embed_tokens.weight", "[101, 64]", "[101, 131072]", "config.json"):
+        load(folder)
+
+
+def test_layers_that_have_no_weights_are_not_built(folder: Path) -> None:
+    edit(folder, num_hidden_layers=1000)
+    with refused("num_hidden_layers in config.json", "1,000", "1, of which the checkpoint has the weights"):
+        load(folder)
+
+
+def test_the_empty_path_is_not_the_current_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with refused("name_or_folder", "''"):
+        load("")
+
+
 def test_an_unknown_architecture_lists_the_known_ones(folder: Path) -> None:
     edit(folder, architectures=["NobodyForCausalLM"])
     with refused("NobodyForCausalLM", "LlamaForCausalLM"):

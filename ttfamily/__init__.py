@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ttfamily.core.config.precision_policy import PrecisionPolicy
     from ttfamily.core.config.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec, head_dim_of
     from ttfamily.core.mesh.boards import Axis, Board
-    from ttfamily.core.weights.rules import WeightRule, column, replicated, row
+    from ttfamily.core.weights.rules import WeightRule, column, replicated, row, width
     from ttfamily.discovery import families
     from ttfamily.errors import ConfigError, PluginError, TtfamilyError
     from ttfamily.family import Family
@@ -56,6 +56,7 @@ __all__ = [  # noqa: RUF022 -- in the order of sorted(), as a test has it
     "load",
     "replicated",
     "row",
+    "width",
 ]
 
 _HOME = {
@@ -83,6 +84,7 @@ _HOME = {
     "load": "ttfamily.loading",
     "replicated": "ttfamily.core.weights.rules",
     "row": "ttfamily.core.weights.rules",
+    "width": "ttfamily.core.weights.rules",
 }
 
 

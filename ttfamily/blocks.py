@@ -22,7 +22,7 @@ from ttfamily.core.layout.heads import HeadPlan, arrange
 from ttfamily.core.layout.plan import Plan
 from ttfamily.core.layout.stream import StreamLayout
 from ttfamily.core.mesh.placement import Sharding
-from ttfamily.core.weights.rules import Weights
+from ttfamily.core.weights.weights import Weights
 from ttfamily.tiles import TILE
 
 __all__ = [

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-_LINE = 200  # characters of another library's message that are quoted
+import re
+
+LONGEST = 500
+"""Characters of one part of a message; what is longer loses its middle."""
+
+_KEPT_OF_THE_END = 100
+_QUOTED = 200  # characters of another library's message
 
 
 class TtfamilyError(Exception):
     """The root of all errors of this package.
 
     The message reads ``{who}: got {got}; expected {expected}. {fix}`` and the four parts stay
-    as attributes, so that a caller can show them in its own way.
+    as attributes, so that a caller can show them in its own way. The attributes are whole; the
+    message has them as :func:`printable` makes them, since they quote files that anybody may have written.
 
     :param who: the field, file, tensor or block that found the problem.
     :param got: what was found there.
@@ -18,7 +25,8 @@ class TtfamilyError(Exception):
     """
 
     def __init__(self, who: str, *, got: str, expected: str, fix: str) -> None:
-        super().__init__(f"{who}: got {got}; expected {expected}. {fix}")
+        who_, got_, expected_, fix_ = map(printable, (who, got, expected, fix))
+        super().__init__(f"{who_}: got {got_}; expected {expected_}. {fix_}")
         self.who = who
         self.got = got
         self.expected = expected
@@ -28,6 +36,19 @@ class TtfamilyError(Exception):
         # Exceptions are pickled as class(*args); keyword-only parts need a function in between,
         # or an error raised in a worker process would arrive as a TypeError.
         return _rebuild, (type(self), self.who, self.got, self.expected, self.fix)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` as one line that any terminal can show, of at most about :data:`LONGEST` characters.
+
+    Control characters, lone surrogates and whatever else is not printable are escaped as in a Python
+    string; line breaks and tabs become spaces.
+    """
+    if len(text) > LONGEST:
+        cut = f" ... ({len(text):,} characters) ... "
+        text = text[: LONGEST - _KEPT_OF_THE_END] + cut + text[-_KEPT_OF_THE_END:]
+    line = re.sub(r" *[\t\n\v\f\r]+ *", " ", text)
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
 
 
 def _rebuild(kind: type[TtfamilyError], who: str, got: str, expected: str, fix: str) -> TtfamilyError:
@@ -75,7 +96,6 @@ class SimulatorError(TtfamilyError):
 
 
 def first_line(error: BaseException | str) -> str:
-    """Return what another library's error says, cut to one line that any terminal can print."""
+    """Return the first line of what another library's error says, cut to one that any terminal can print."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in lines[0][:_LINE])
-    return printable + ("..." if len(lines[0]) > _LINE else "")
+    return printable(lines[0][:_QUOTED]) + ("..." if len(lines[0]) > _QUOTED else "")

@@ -73,7 +73,7 @@ class Family:
         return self._checked(self.weights(spec) if callable(self.weights) else self.weights)
 
     def _checked(self, table: WeightTable) -> Mapping[str, WeightRule]:
-        expected = "slot names mapped to column(), row() or replicated() rules"
+        expected = "slot names mapped to column(), row(), width() or replicated() rules"
         rows = list(table.items() if isinstance(table, Mapping) else table)
         for row in rows:
             # As pairs the table may come from anywhere, so nothing about a row is taken for granted.

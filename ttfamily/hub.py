@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,28 +12,32 @@ from ttfamily.errors import CheckpointError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_EXPECTED = "a folder with config.json and safetensors files, or a model id of the Hugging Face hub"
 WANTED = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
 
 
 def checkpoint_folder(
-    name_or_folder: str | Path, revision: str | None = None, *, files: Sequence[str] = WANTED
+    name_or_folder: str | PathLike[str], revision: str | None = None, *, files: Sequence[str] = WANTED
 ) -> Path:
     """Return the local folder of a checkpoint, downloading a hub model if it is not in the hub's cache.
 
     :param files: patterns of what to download.
-    :raises CheckpointError: if there is no such folder, or the hub has no such model or is out of reach.
+    :raises CheckpointError: if it is neither, there is no such folder, or the hub has no such model or is out of reach.
     """
-    folder = Path(name_or_folder).expanduser()
-    if folder.is_dir():
-        return folder
-    name = str(name_or_folder)
-    if isinstance(name_or_folder, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
-        raise CheckpointError(
-            name or "name_or_folder",
-            got="no such folder",
-            expected="a folder with config.json and safetensors files, or a model id of the Hugging Face hub",
-            fix="Check the path.",
-        )
+    name = _text(name_or_folder)
+    try:
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            return folder
+        is_file = folder.is_file()
+    except (OSError, RuntimeError) as error:  # a name too long, a folder that is closed to us, nobody's home
+        got = f"a path that cannot be looked at ({error})"
+        raise CheckpointError(name, got=got, expected=_EXPECTED, fix="Check the path.") from error
+    if is_file:
+        fix = f"Pass the folder that it is in: {folder.parent}"
+        raise CheckpointError(name, got="a file", expected=_EXPECTED, fix=fix)
+    if isinstance(name_or_folder, PathLike) or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise CheckpointError(name, got="no such folder", expected=_EXPECTED, fix="Check the path.")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -54,3 +60,14 @@ def checkpoint_folder(
             expected="a model that exists and that you may read",
             fix='Check the id and revision; for a gated model accept its terms and run "hf auth login".',
         ) from error
+
+
+def _text(name_or_folder: object) -> str:
+    name = os.fspath(name_or_folder) if isinstance(name_or_folder, (str, PathLike)) else None
+    if not isinstance(name, str):
+        got = f"{type(name_or_folder).__name__}, which is neither text nor a path"
+        raise CheckpointError("name_or_folder", got=got, expected=_EXPECTED, fix="Pass a str or a pathlib.Path.")
+    if not name.strip():
+        fix = 'Pass "." if the current folder is meant.'
+        raise CheckpointError("name_or_folder", got=f"{name!r}", expected=_EXPECTED, fix=fix)
+    return name

@@ -9,7 +9,8 @@ from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.core.config.precision_policy import policy
 from ttfamily.core.mesh.mesh import Mesh, open_mesh
 from ttfamily.core.weights.checkpoint import Checkpoint
-from ttfamily.core.weights.rules import Weights
+from ttfamily.core.weights.sizes import check_sizes
+from ttfamily.core.weights.weights import Weights
 from ttfamily.discovery import families
 from ttfamily.errors import FamilyError
 from ttfamily.family import Family
@@ -82,14 +83,13 @@ def load(
         from ttfamily.builder import Limits, build
         from ttfamily.model import Model
 
-        limits = Limits(max_batch_size=max_batch_size, max_seq_len=max_seq_len, scheme=scheme)
-        transformer = build(spec, family.blocks, opened, formats, limits)
-        with (
-            open_checkpoint(folder, config, opened) as checkpoint,
-            Progress(f"Loading {folder.name}") as progress,
-        ):
+        with open_checkpoint(folder, config, opened) as checkpoint:
+            check_sizes(checkpoint, family, spec)
+            limits = Limits(max_batch_size=max_batch_size, max_seq_len=max_seq_len, scheme=scheme)
+            transformer = build(spec, family.blocks, opened, formats, limits)
             weights = Weights(checkpoint, family, spec)
-            transformer.load(weights, progress)
+            with Progress(f"Loading {folder.name}") as progress:
+                transformer.load(weights, progress)
             weights.finish()
         used, total = (size / 2**30 for size in opened.dram_bytes())
         log.info("%s on %s: %.2f of %.2f GiB of DRAM used on each chip", folder.name, opened.name, used, total)

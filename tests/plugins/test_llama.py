@@ -13,7 +13,7 @@ from transformers import LlamaConfig
 from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.core.config.spec import AttentionSpec, Llama3Scaling, MlpSpec, ModelSpec, NormSpec, RopeSpec
 from ttfamily.core.weights.checkpoint import Checkpoint
-from ttfamily.core.weights.rules import Weights
+from ttfamily.core.weights.weights import Weights
 from ttfamily.errors import ConfigError
 from ttfamily.plugins.llama import LLAMA, ttfamily_families
 

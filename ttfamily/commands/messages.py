@@ -6,7 +6,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ttfamily.errors import TtfamilyError
+from ttfamily.errors import TtfamilyError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,8 +55,8 @@ def _print_error(error: TtfamilyError) -> None:
 
     sys.stdout.flush()  # text that was streamed so far belongs above the error
     text = Text()
-    text.append(f"{type(error).__name__}: {error.who}\n", style="bold red")
+    text.append(f"{type(error).__name__}: {printable(error.who)}\n", style="bold red")
     for label, value in (("got", error.got), ("expected", error.expected), ("to do", error.fix)):
         text.append(f"{label:>10}  ", style="red")
-        text.append(f"{value}\n")
+        text.append(f"{printable(value)}\n")
     Console(stderr=True, highlight=False).print(text, end="", soft_wrap=True)

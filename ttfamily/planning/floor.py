@@ -12,7 +12,7 @@ from ttfamily.tiles import BF16_BYTES, TILE_BYTES, TILE_ELEMENTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ttfamily.core.weights.rules import Taken
+    from ttfamily.core.weights.weights import Taken
     from ttfamily.planning.inventory import Held
     from ttfamily.planning.stream import Stream
     from ttfamily.planning.traffic import Roles

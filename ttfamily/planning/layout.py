@@ -10,7 +10,7 @@ import attrs
 from ttfamily.builder import build
 from ttfamily.core.mesh.mesh import open_mesh
 from ttfamily.core.weights.checkpoint import Checkpoint
-from ttfamily.core.weights.rules import Weights
+from ttfamily.core.weights.weights import Weights
 from ttfamily.engine.inputs import PromptChunk
 from ttfamily.engine.pool import BlockPool
 from ttfamily.engine.runner import Runner

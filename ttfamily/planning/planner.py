@@ -161,12 +161,19 @@ def _cuts(layout: Layout, weights: list[Share], held: list[Held]) -> tuple[SlotC
         formats = {*(before.formats if before else ()), share.held.format}
         rows[taken.slot] = SlotCut(
             slot=taken.slot,
-            cut="width" if taken.cut == "replicated" and share.held.parts > 1 else taken.cut,
+            cut=_cut(taken.cut, share.held),
             formats=tuple(sorted(formats, key=TILE_BYTES.__getitem__)),
             share=round(share.bytes) + (before.share if before else 0),
             held=by_slot[taken.slot],
         )
     return tuple(rows.values())
+
+
+def _cut(cut: str, held: Held) -> str:
+    """What a device has of it: a rule may say either of what is cut as the stream is, where that is cut at all."""
+    if cut not in ("width", "replicated"):
+        return cut
+    return "width" if held.parts > 1 else "replicated"
 
 
 def _by_slot(held: list[Held]) -> dict[str, int]:

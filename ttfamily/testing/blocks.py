@@ -17,7 +17,7 @@ from ttfamily.core.config.precision_policy import policy
 from ttfamily.core.layout.plan import Plan
 from ttfamily.core.mesh.placement import Sharding, put, read
 from ttfamily.core.weights.checkpoint import Checkpoint
-from ttfamily.core.weights.rules import Weights
+from ttfamily.core.weights.weights import Weights
 from ttfamily.discovery import families
 from ttfamily.engine.inputs import DecodeBatch, DecodeInputs, PromptChunk, prefill_inputs
 

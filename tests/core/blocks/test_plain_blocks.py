@@ -21,7 +21,8 @@ from ttfamily.core.blocks.norm import Norm
 from ttfamily.core.config.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec
 from ttfamily.core.mesh.mesh import open_mesh
 from ttfamily.core.weights.checkpoint import SINGLE, Checkpoint
-from ttfamily.core.weights.rules import Weights, column, replicated, row
+from ttfamily.core.weights.rules import column, replicated, row
+from ttfamily.core.weights.weights import Weights
 from ttfamily.family import Family
 from ttfamily.testing import strategies
 from ttfamily.testing.blocks import activations, plan_of, put_decode, put_prefill, read_stream, read_sum

@@ -92,11 +92,13 @@ def test_a_missing_required_key_is_named_with_its_source() -> None:
         HfConfig.of({}, source="the file").take("hidden_size", kind=int)
 
 
-def test_null_counts_as_absent() -> None:
-    config = HfConfig.of({"num_key_value_heads": None})
-    assert config.take("num_key_value_heads", 32, int) == 32
-    with refused("num_key_value_heads", "null"):
-        config.take("num_key_value_heads", kind=int)
+def test_null_is_no_default_unless_the_default_is_none_or_the_family_says_what_null_means() -> None:
+    config = HfConfig.of({"key": None})
+    assert config.take("key", None, int) is None
+    assert config.take("key", 32, int, null=8) == 8
+    for arguments in ({}, {"default": 32, "kind": int}, {"default": False, "kind": bool}):
+        with refused("key in config", "null"):
+            config.take("key", **arguments)
 
 
 @pytest.mark.parametrize(

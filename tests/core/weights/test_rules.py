@@ -13,7 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.core.weights.checkpoint import SINGLE, Checkpoint
-from ttfamily.core.weights.rules import WeightRule, Weights, column, replicated, row
+from ttfamily.core.weights.rules import WeightRule, column, replicated, row
+from ttfamily.core.weights.weights import Weights
 from ttfamily.errors import CheckpointError, PluginError
 from ttfamily.plugins.llama import LLAMA
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
     from ttfamily.core.layout.heads import Source
     from ttfamily.core.layout.plan import Plan
-    from ttfamily.core.weights.rules import Weights
+    from ttfamily.core.weights.weights import Weights
 
 # B users, S tokens, D hidden_size; H query heads, K key/value heads on one device, E head_dim (padded)
 

@@ -10,7 +10,7 @@ from ttfamily.core.blocks.parameter import Parameter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ttfamily.core.weights.rules import Weights
+    from ttfamily.core.weights.weights import Weights
 
 
 class Block:

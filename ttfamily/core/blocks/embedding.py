@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ttfamily.core.blocks.ccl import Collective
     from ttfamily.core.layout.plan import Plan
     from ttfamily.core.layout.schemes import Phase
-    from ttfamily.core.weights.rules import Weights
+    from ttfamily.core.weights.weights import Weights
 
 # B users, S tokens, V vocab_size, D what a device has of the hidden size
 
@@ -47,7 +47,7 @@ class Embedding(Block):
     def load(self, weights: Weights) -> None:
         """Take the table."""
         shape = self.table.shape[2:]
-        table = weights.take("embedding", (shape,), cut="replicated").weight[0]
+        table = weights.take("embedding", (shape,), cut="width").weight[0]
         self.table.fill(table[None, None])
 
     def decode(self, tokens: ttnn.Tensor) -> ttnn.Tensor:

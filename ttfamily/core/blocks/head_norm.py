@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ttfamily.core.config.spec import NormSpec
     from ttfamily.core.layout.plan import Plan
-    from ttfamily.core.weights.rules import Weights
+    from ttfamily.core.weights.weights import Weights
 
 # B users, S tokens, H heads, E head_dim (padded)
 

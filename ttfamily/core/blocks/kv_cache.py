@@ -10,7 +10,7 @@ from ttfamily.core.mesh.placement import Sharding
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.plan import Plan
-    from ttfamily.core.weights.rules import Weights
+    from ttfamily.core.weights.weights import Weights
 
 CACHE = "kv_cache"  # the slot of keys and values
 SKIP = -1  # paged_fill_cache writes nothing to such a page

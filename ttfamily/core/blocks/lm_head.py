@@ -15,7 +15,7 @@ from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.plan import Plan
-    from ttfamily.core.weights.rules import Weights
+    from ttfamily.core.weights.weights import Weights
 
 # B users, D hidden_size, V vocabulary on one device (padded)
 

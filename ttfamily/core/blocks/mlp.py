@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from ttfamily.core.layout.plan import Plan
-    from ttfamily.core.weights.rules import Weights
+    from ttfamily.core.weights.weights import Weights
 
 # B users, S tokens, D hidden_size, F intermediate_size on one device
 

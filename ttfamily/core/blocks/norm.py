@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ttfamily.core.layout.plan import Plan
     from ttfamily.core.layout.schemes import Phase
-    from ttfamily.core.weights.rules import Weights
+    from ttfamily.core.weights.weights import Weights
 
 # B users, S tokens, D what a device has of the hidden size
 
@@ -43,7 +43,7 @@ class Norm(Block):
     def load(self, weights: Weights) -> None:
         """Take the weight, and the bias if there is one."""
         spec = self.plan.spec
-        taken = weights.take(self.slot, ((spec.hidden_size,),), self.layer, bias=spec.norm.bias, cut="replicated")
+        taken = weights.take(self.slot, ((spec.hidden_size,),), self.layer, bias=spec.norm.bias, cut="width")
         vectors = {"weight": taken.weight[0], **({} if taken.bias is None else {"bias": taken.bias[0]})}
         self.in_decode.fill(vectors)
         self.in_prefill.fill(vectors)

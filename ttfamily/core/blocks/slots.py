@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
     from ttfamily.core.config.spec import ModelSpec
     from ttfamily.core.layout.plan import Plan
-    from ttfamily.core.weights.rules import Weights
+    from ttfamily.core.weights.weights import Weights
 
 # B users, S tokens, D what a device has of the hidden size
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ttfamily.core.blocks.slots import LayerBlocks
     from ttfamily.core.blocks.steps import PrefillChunk
     from ttfamily.core.layout.plan import Plan
-    from ttfamily.core.weights.rules import Weights
+    from ttfamily.core.weights.weights import Weights
 
 # B users, S tokens, D hidden_size, V vocabulary on one device
 

@@ -29,6 +29,11 @@ def shown(value: object) -> str:
     """A value as a message has it: short, and null, true and false as in JSON."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    return quoted(value)
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, shortened."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = 60
     return short.repr(value)

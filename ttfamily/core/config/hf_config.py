@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from reprlib import repr as shortened
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from ttfamily.core.config.hf_keys import INERT, REFUSED
-from ttfamily.core.config.spec import Activation, DynamicScaling, LinearScaling, Llama3Scaling, RopeSpec
+from ttfamily.core.config.checks import quoted
+from ttfamily.core.config.config_keys import CORRECT, REQUIRED, ConfigKeys
+from ttfamily.core.config.hf_keys import INERT, NUMBERS, REFUSED
+from ttfamily.core.config.json_text import RepeatedKeyError, parse
+from ttfamily.core.config.rope_keys import read_rope
 from ttfamily.errors import ConfigError
 
 if TYPE_CHECKING:
     from os import PathLike
 
-T = TypeVar("T")
-D = TypeVar("D")
+    from ttfamily.core.config.spec import Activation, RopeSpec
 
-REQUIRED: Any = object()
-"""The default of a key that a config must have."""
+LARGEST_FILE = 16 * 2**20
+"""Bytes of a config.json; those of published models have some thousands."""
 
 ACTIVATIONS: Mapping[str, Activation] = {
     "silu": "silu",
@@ -32,18 +32,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "relu": "relu",
 }
 
-# The fields of a scaling are the keys that its rope type has in a config.
-ROPE_TYPES: Mapping[str, type[LinearScaling | DynamicScaling | Llama3Scaling] | None] = {
-    "default": None,
-    "linear": LinearScaling,
-    "dynamic": DynamicScaling,
-    "llama3": Llama3Scaling,
-}
-_ROPE_KEYS_OF_ALL = ("rope_theta", "partial_rotary_factor")
-_TRAINED = "original_max_position_embeddings"
-# What transformers falls back on (RotaryEmbeddingConfigMixin.default_theta); Llama 2 relies on it.
-_DEFAULT_THETA = 10000.0
-_CORRECT = "Correct config.json."
+_SHOWN, _LONGEST_KEY = 8, 60  # how many unknown keys a message names, and characters of each
 
 
 class PretrainedConfig(Protocol):
@@ -55,16 +44,12 @@ class PretrainedConfig(Protocol):
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class HfConfig:
-    """The raw config of a model and a note of every key that somebody understood.
+class HfConfig(ConfigKeys):
+    """A model's config, read key by key: what a family's ``spec()`` is given.
 
     :param raw: config.json as a dictionary.
     :param source: where it came from, for messages.
     """
-
-    raw: Mapping[str, Any]
-    source: str
-    _taken: set[str] = attrs.field(factory=set, init=False, repr=False)
 
     @classmethod
     def of(cls, raw: Mapping[str, Any] | PretrainedConfig, source: str = "config") -> HfConfig:
@@ -75,7 +60,8 @@ class HfConfig:
     def from_folder(cls, path: str | PathLike[str]) -> HfConfig:
         """Read ``config.json`` from a checkpoint folder.
 
-        :raises ConfigError: if there is no such folder, no config.json in it, or it is no JSON object.
+        :raises ConfigError: if there is no such folder, no config.json in it, or it is no JSON object with
+            every key once.
         """
         folder = Path(path)
         file = folder / "config.json"
@@ -93,15 +79,7 @@ class HfConfig:
                 expected="config.json beside the weights",
                 fix="Point at the folder that save_pretrained() or the Hub's download made.",
             )
-        try:
-            raw = json.loads(file.read_bytes())
-        except (ValueError, RecursionError) as error:
-            fix = "Download the file again."
-            raise ConfigError(str(file), got=f"broken JSON ({error})", expected="a JSON object", fix=fix) from error
-        if not isinstance(raw, dict):
-            got = f"a JSON {type(raw).__name__}"
-            raise ConfigError(str(file), got=got, expected="a JSON object", fix="Download the file again.")
-        return cls(raw=raw, source=str(file))
+        return cls(raw=_read_object(file), source=str(file))
 
     @property
     def architecture(self) -> str:
@@ -109,41 +87,15 @@ class HfConfig:
 
         :raises ConfigError: if the config names none.
         """
-        names = self.take("architectures", (), list)
+        names = self.take("architectures", (), list, null=())
         if not names or not isinstance(names[0], str):
             raise ConfigError(
-                self._who("architectures"),
-                got=repr(self.raw.get("architectures")),
+                self.who("architectures"),
+                got=quoted(self.raw.get("architectures")),
                 expected="a list with a class name such as 'LlamaForCausalLM'",
                 fix="Add it; save_pretrained() of a model writes it, that of a bare config does not.",
             )
         return names[0]
-
-    @overload
-    def take(self, key: str, *, kind: type[T]) -> T: ...
-    @overload
-    def take(self, key: str, default: D, kind: type[T]) -> T | D: ...
-    @overload
-    def take(self, key: str, default: object = REQUIRED) -> Any: ...
-    def take(self, key: str, default: object = REQUIRED, kind: type | None = None) -> object:
-        """Read a key and note it as understood.
-
-        :param default: returned if the key is absent or null; without one the key is required.
-        :param kind: the type it must have; an integer passes for ``float`` and is converted.
-        :raises ConfigError: naming the key, if it is missing or of another type.
-        """
-        self._taken.add(key)
-        value = self.raw.get(key)
-        if value is not None:
-            return value if kind is None else self._typed(key, value, kind)
-        if default is REQUIRED:
-            raise ConfigError(
-                self._who(key),
-                got="null" if key in self.raw else "no such key",
-                expected="a value" if kind is None else f"a value of type {kind.__name__}",
-                fix="Check that config.json is complete and belongs to this architecture.",
-            )
-        return default
 
     def replacing(self, **values: object) -> HfConfig:
         """Return the config with other values, for a parent's spec(); what that reads counts as read here."""
@@ -159,10 +111,10 @@ class HfConfig:
         name = self.take(key, default, str)
         if name not in ACTIVATIONS:
             expected = f"one of {', '.join(ACTIVATIONS)}"
-            raise ConfigError(self._who(key), got=repr(name), expected=expected, fix=_CORRECT)
+            raise ConfigError(self.who(key), got=quoted(name), expected=expected, fix=CORRECT)
         return ACTIVATIONS[name]
 
-    def rope(self, head_dim: int, max_position_embeddings: int) -> RopeSpec:
+    def rope(self, head_dim: int, max_position_embeddings: int, *, partial: bool = True) -> RopeSpec:
         """Read the rotary embedding from ``rope_parameters`` (transformers 5) or ``rope_theta`` and ``rope_scaling``.
 
         Means what transformers 5.23 means (``modeling_rope_utils``), except that two places which
@@ -170,37 +122,12 @@ class HfConfig:
 
         :param head_dim: what ``partial_rotary_factor`` is a fraction of.
         :param max_position_embeddings: tokens; the trained length where the config names no other.
-        :raises ConfigError: for an unknown type, a missing or an unknown key, or a contradiction.
+        :param partial: whether the architecture reads ``partial_rotary_factor``; where it does not, one that
+            leaves part of a head unturned is refused.
+        :raises ConfigError: for an unknown type, a missing or an unknown key, a value that cannot be, or a
+            contradiction.
         """
-        where, found = self._rope_parameters()
-        kind = str(found.pop("rope_type", "default"))
-        if kind not in ROPE_TYPES:
-            expected = f"one of the known rope types {', '.join(ROPE_TYPES)}"
-            fix = "This scaling has to be added to ttfamily before the model can run."
-            raise ConfigError(self._who(f"{where}.rope_type"), got=repr(kind), expected=expected, fix=fix)
-        scaling = ROPE_TYPES[kind]
-        keys = [] if scaling is None else [field.name for field in attrs.fields(scaling)]
-        if _TRAINED in keys:
-            found = self._with_top_level(where, found, _TRAINED)
-            found.setdefault(_TRAINED, max_position_embeddings)
-        if scaling is DynamicScaling:
-            # transformers scales from max_position_embeddings and reads no other trained length here.
-            self._agree(f"{where}.{_TRAINED}", found[_TRAINED], "max_position_embeddings", max_position_embeddings)
-        unknown = sorted(found.keys() - {*keys, *_ROPE_KEYS_OF_ALL})
-        missing = [key for key in keys if key not in found]
-        if unknown or missing:
-            raise ConfigError(
-                self._who(where),
-                got=f"unknown keys: {', '.join(unknown) or 'none'}; missing keys: {', '.join(missing) or 'none'}",
-                expected=f"rope_type {kind} with {', '.join(keys) or 'nothing else'}",
-                fix="Remove what is left over; if it is not, this scaling is not understood.",
-            )
-        part = self._typed(f"{where}.partial_rotary_factor", found.get("partial_rotary_factor", 1.0), float)
-        return RopeSpec(
-            theta=found["rope_theta"],
-            rotary_dim=int(head_dim * part),  # transformers rounds down too
-            scaling=None if scaling is None else scaling(**{key: found[key] for key in keys}),
-        )
+        return read_rope(self, head_dim, max_position_embeddings, partial=partial)
 
     def finish(self) -> None:
         """Check that nothing in the config was overlooked; call it when the spec is made.
@@ -210,58 +137,45 @@ class HfConfig:
         :raises ConfigError: naming every other key, and for ``auto_map`` and ``quantization_config``.
         """
         left = sorted(
-            key
-            for key, value in self.raw.items()
-            if key not in self._taken and key not in INERT and value is not False and value not in (None, "", [], {})
+            key for key, value in self.raw.items() if not (key in self._taken or key in INERT or _is_off(key, value))
         )
         for key in left:
             if key in REFUSED:
                 expected, fix = REFUSED[key]
-                raise ConfigError(self._who(key), got=shortened(self.raw[key]), expected=expected, fix=fix)
+                raise ConfigError(self.who(key), got=quoted(self.raw[key]), expected=expected, fix=fix)
         if left:
+            named = ", ".join(f"{key[:_LONGEST_KEY]}={quoted(self.raw[key])}" for key in left[:_SHOWN])
+            more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
             raise ConfigError(
                 self.source,
-                got="keys that are not understood: " + ", ".join(f"{key}={shortened(self.raw[key])}" for key in left),
+                got=f"keys that are not understood: {named}{more}",
                 expected="keys that the family reads, or that cannot change the graph",
                 fix="Remove a key if it means nothing to the model; otherwise the family's spec() has to read it.",
             )
 
-    def _rope_parameters(self) -> tuple[str, dict[str, Any]]:
-        forms: dict[str, dict[str, Any]] = {}
-        for where in ("rope_parameters", "rope_scaling"):
-            given = {k: v for k, v in self.take(where, {}, dict).items() if v is not None and v is not False}
-            if "type" in given:  # the name of rope_type before transformers 4.43
-                self._agree(f"{where}.type", given["type"], f"{where}.rope_type", given.get("rope_type", given["type"]))
-                given["rope_type"] = given.pop("type")
-            forms[where] = self._with_top_level(where, given, "rope_theta", "partial_rotary_factor") if given else {}
-        new, old = forms.values()
-        if new and old:
-            self._agree("rope_parameters", new, "rope_scaling", old)
-        where = "rope_parameters" if new else "rope_scaling"
-        found = new or old or self._with_top_level(where, {}, "rope_theta", "partial_rotary_factor")
-        found.setdefault("rope_theta", _DEFAULT_THETA)
-        return where, found
 
-    def _with_top_level(self, where: str, found: dict[str, Any], *keys: str) -> dict[str, Any]:
-        outside = {key: value for key in keys if (value := self.take(key, None)) is not None}
-        for key, value in outside.items():
-            self._agree(key, value, f"{where}.{key}", found.get(key, value))
-        return {**outside, **found}
+def _is_off(key: str, value: object) -> bool:
+    """Whether a value says that there is no such thing; an empty text is no way to say it of a number."""
+    if value is None or value is False:
+        return True
+    return key not in NUMBERS and value in ("", [], {})
 
-    def _agree(self, one: str, a: object, other: str, b: object) -> None:
-        if a != b:
-            raise ConfigError(
-                self._who(one), got=f"{a!r}, while {other} is {b!r}", expected="the same value twice", fix=_CORRECT
-            )
 
-    def _typed(self, key: str, value: object, kind: type[T]) -> T:
-        if kind is float and type(value) is int:
-            return cast("T", float(value))
-        # bool is an int to Python; "use_cache": true must not pass for the number 1.
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            expected = f"a value of type {kind.__name__}"
-            raise ConfigError(self._who(key), got=repr(value), expected=expected, fix=_CORRECT)
-        return value
-
-    def _who(self, key: str) -> str:
-        return f"{key} in {self.source}"
+def _read_object(file: Path) -> dict[str, Any]:
+    again = "Download the file again."
+    try:
+        size = file.stat().st_size
+        if size > LARGEST_FILE:
+            expected = f"a config of at most {LARGEST_FILE:,} bytes"
+            raise ConfigError(str(file), got=f"{size:,} bytes", expected=expected, fix=again)
+        raw = parse(file.read_bytes())
+    except RepeatedKeyError as error:
+        who, fix = f"{error.key} in {file}", "Remove the one that is wrong: readers differ in which of them they take."
+        raise ConfigError(who, got="this key twice", expected="every key once", fix=fix) from error
+    except (OSError, ValueError, RecursionError) as error:
+        got = f"a file that cannot be read ({error})" if isinstance(error, OSError) else f"broken JSON ({error})"
+        raise ConfigError(str(file), got=got, expected="a JSON object", fix=again) from error
+    if not isinstance(raw, dict):
+        got = f"a JSON {type(raw).__name__}"
+        raise ConfigError(str(file), got=got, expected="a JSON object", fix=again)
+    return raw

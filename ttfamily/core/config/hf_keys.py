@@ -31,6 +31,13 @@ INERT = frozenset(
 )
 """Keys that cannot change what the model computes at inference."""
 
+NUMBERS = frozenset(
+    "attention_multiplier attn_logit_softcapping embedding_multiplier final_logit_softcapping head_dim logit_scale "
+    "logits_scaling max_window_layers n_routed_experts num_experts num_experts_per_tok num_local_experts "
+    "partial_rotary_factor query_pre_attn_scalar residual_multiplier rope_theta rotary_pct sliding_window".split()
+)
+"""Keys that are numbers wherever they appear: an empty text or list there is damage, not a switch that is off."""
+
 REFUSED = {
     "auto_map": (
         "a model whose code is part of ttfamily or of an installed plugin, since code from a checkpoint is never run",

@@ -2,76 +2,41 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import attrs
 
+from ttfamily.core.config.validators import FIX, boolean, count, made_of, number, one_of, refuse
 from ttfamily.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeAlias
-
-    Validator: TypeAlias = Callable[[Any, attrs.Attribute[Any], Any], None]
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 Residual = Literal["sequential", "parallel", "parallel_shared_norm"]
 
-_FIX = "Correct it in config.json, or in the family's spec() if that made it."
-
-
-def _refuse(instance: object, attribute: attrs.Attribute[Any], value: object, expected: str) -> ConfigError:
-    return ConfigError(f"{type(instance).__name__}.{attribute.name}", got=repr(value), expected=expected, fix=_FIX)
-
-
-def _positive_int(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if type(value) is not int or value < 1:
-        raise _refuse(instance, attribute, value, "an integer of at least 1")
-
-
-def _boolean(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if type(value) is not bool:
-        raise _refuse(instance, attribute, value, "True or False")
-
-
-def _number(least: float, *, including: bool) -> Validator:
-    bound = f"a finite number {'of at least' if including else 'greater than'} {least}"
-
-    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        # bool is an int to Python; a switch in the place of a number is a mistake.
-        number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
-        if not math.isfinite(number) or number < least or (number == least and not including):
-            raise _refuse(instance, attribute, value, bound)
-
-    return check
-
-
-def _one_of(*names: str) -> Validator:
-    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if value not in names:
-            raise _refuse(instance, attribute, value, f"one of {', '.join(names)}")
-
-    return check
-
-
-def _made_of(*kinds: type) -> Validator:
-    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if not isinstance(value, kinds):
-            names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
-            raise _refuse(instance, attribute, value, names)
-
-    return check
+# No published model comes near these. They are here so that a damaged number is an error before anything is built.
+MOST_LAYERS = 1024
+MOST_HEADS = 1024
+MOST_HEAD_DIM = 4096
+MOST_HIDDEN = 2**17
+MOST_INTERMEDIATE = 2**20
+MOST_TOKENS = 2**24
+"""Of a context, and of a vocabulary."""
+MOST_THETA = 1e15
+MOST_FACTOR = 1e6
+MOST_WINDOW = 2**31 - 1  # of ttnn's attention ops
 
 
 def _window(instance: AttentionSpec, attribute: attrs.Attribute[Any], value: object) -> None:
     for each in value if isinstance(value, tuple) else (value,):
-        if each is not None and (type(each) is not int or each < 1):
-            raise _refuse(instance, attribute, value, "tokens (an integer of at least 1), None, or a tuple of those")
+        if each is not None and (type(each) is not int or not 1 <= each <= MOST_WINDOW):
+            expected = f"tokens (an integer from 1 to {MOST_WINDOW:,}), None, or a tuple of those"
+            raise refuse(instance, attribute, value, expected)
 
 
-_positive = _number(0.0, including=False)
-_factor = _number(1.0, including=True)
+_eps = number(0.0, 1.0, including=False)
+_scale = number(0.0, MOST_FACTOR, including=False)
+_factor = number(1.0, MOST_FACTOR, including=True)
+_theta = number(1.0, MOST_THETA, including=True)
+_tokens = count(MOST_TOKENS)
 
 
 @attrs.frozen(kw_only=True)
@@ -84,14 +49,14 @@ class NormSpec:
     :raises ConfigError: naming the field that cannot be.
     """
 
-    kind: Literal["rms", "layer"] = attrs.field(validator=_one_of("rms", "layer"))
-    eps: float = attrs.field(validator=_positive)
-    bias: bool = attrs.field(default=False, validator=_boolean)
+    kind: Literal["rms", "layer"] = attrs.field(validator=one_of("rms", "layer"))
+    eps: float = attrs.field(validator=_eps)
+    bias: bool = attrs.field(default=False, validator=boolean)
 
     @bias.validator
     def _only_layer_norms_have_a_bias(self, attribute: attrs.Attribute[Any], value: object) -> None:
         if value and self.kind == "rms":
-            raise _refuse(self, attribute, value, "False for an rms norm")
+            raise refuse(self, attribute, value, "False for an rms norm")
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +75,12 @@ class DynamicScaling:
     """
 
     factor: float = attrs.field(validator=_factor)
-    original_max_position_embeddings: int = attrs.field(validator=_positive_int)
+    original_max_position_embeddings: int = attrs.field(validator=_tokens)
+
+    @original_max_position_embeddings.validator
+    def _reaches_a_context_that_can_be(self, attribute: attrs.Attribute[Any], value: int) -> None:
+        if value * self.factor > MOST_TOKENS:
+            raise refuse(self, attribute, value, f"at most {MOST_TOKENS:,} tokens after times factor, {self.factor:g}")
 
 
 @attrs.frozen(kw_only=True)
@@ -125,14 +95,14 @@ class Llama3Scaling:
     """
 
     factor: float = attrs.field(validator=_factor)
-    low_freq_factor: float = attrs.field(validator=_positive)
-    high_freq_factor: float = attrs.field(validator=_positive)
-    original_max_position_embeddings: int = attrs.field(validator=_positive_int)
+    low_freq_factor: float = attrs.field(validator=_scale)
+    high_freq_factor: float = attrs.field(validator=_scale)
+    original_max_position_embeddings: int = attrs.field(validator=_tokens)
 
     @high_freq_factor.validator
     def _leaves_a_band_to_blend_in(self, attribute: attrs.Attribute[Any], value: float) -> None:
         if value <= self.low_freq_factor:
-            raise _refuse(self, attribute, value, f"more than low_freq_factor, which is {self.low_freq_factor}")
+            raise refuse(self, attribute, value, f"more than low_freq_factor, which is {self.low_freq_factor}")
 
 
 RopeScaling = LinearScaling | DynamicScaling | Llama3Scaling
@@ -142,28 +112,28 @@ RopeScaling = LinearScaling | DynamicScaling | Llama3Scaling
 class RopeSpec:
     """Rotary position embedding (Su et al. 2021) in Hugging Face's order: halves, not pairs.
 
-    :param theta: the base of the frequencies.
+    :param theta: the base of the frequencies, at least 1.
     :param rotary_dim: how many of a head's dimensions are rotated; even.
     :param scaling: how contexts beyond the trained length are reached; None for plain RoPE.
     :raises ConfigError: naming the field that cannot be.
     """
 
-    theta: float = attrs.field(validator=_positive)
-    rotary_dim: int = attrs.field(validator=_positive_int)
+    theta: float = attrs.field(validator=_theta)
+    rotary_dim: int = attrs.field(validator=count(MOST_HEAD_DIM))
     scaling: RopeScaling | None = attrs.field(
-        default=None, validator=_made_of(LinearScaling, DynamicScaling, Llama3Scaling, type(None))
+        default=None, validator=made_of(LinearScaling, DynamicScaling, Llama3Scaling, type(None))
     )
 
     @rotary_dim.validator
     def _splits_in_halves(self, attribute: attrs.Attribute[Any], value: int) -> None:
         if value % 2:
-            raise _refuse(self, attribute, value, "an even number")
+            raise refuse(self, attribute, value, "an even number")
 
     @scaling.validator
     def _has_an_exponent(self, attribute: attrs.Attribute[Any], value: object) -> None:
         # The grown base is theta * stretch ** (rotary_dim / (rotary_dim - 2)).
         if isinstance(value, DynamicScaling) and self.rotary_dim <= 2:  # noqa: PLR2004
-            raise _refuse(self, attribute, value, "a rotary_dim of at least 4 for dynamic scaling")
+            raise refuse(self, attribute, value, "a rotary_dim of at least 4 for dynamic scaling")
 
 
 def head_dim_of(hidden_size: int, num_attention_heads: int) -> int:
@@ -171,6 +141,9 @@ def head_dim_of(hidden_size: int, num_attention_heads: int) -> int:
 
     :raises ConfigError: if it cannot be.
     """
+    if not 1 <= hidden_size <= MOST_HIDDEN:
+        expected = f"an integer from 1 to {MOST_HIDDEN:,}"
+        raise ConfigError("hidden_size", got=str(hidden_size), expected=expected, fix=FIX)
     if num_attention_heads < 1 or hidden_size % num_attention_heads:
         raise ConfigError(
             "num_attention_heads",
@@ -197,25 +170,25 @@ class AttentionSpec:
     :raises ConfigError: naming the field that cannot be.
     """
 
-    num_attention_heads: int = attrs.field(validator=_positive_int)
-    num_key_value_heads: int = attrs.field(validator=_positive_int)
-    head_dim: int = attrs.field(validator=_positive_int)
-    qkv_bias: bool = attrs.field(validator=_boolean)
-    out_bias: bool = attrs.field(validator=_boolean)
-    scale: float = attrs.field(validator=_positive)
+    num_attention_heads: int = attrs.field(validator=count(MOST_HEADS))
+    num_key_value_heads: int = attrs.field(validator=count(MOST_HEADS))
+    head_dim: int = attrs.field(validator=count(MOST_HEAD_DIM))
+    qkv_bias: bool = attrs.field(validator=boolean)
+    out_bias: bool = attrs.field(validator=boolean)
+    scale: float = attrs.field(validator=_scale)
     sliding_window: int | tuple[int | None, ...] | None = attrs.field(default=None, validator=_window)
-    qk_norm: NormSpec | None = attrs.field(default=None, validator=_made_of(NormSpec, type(None)))
+    qk_norm: NormSpec | None = attrs.field(default=None, validator=made_of(NormSpec, type(None)))
 
     @num_key_value_heads.validator
     def _serves_whole_groups(self, attribute: attrs.Attribute[Any], value: int) -> None:
         if self.num_attention_heads % value:
             expected = f"a divisor of num_attention_heads, which is {self.num_attention_heads}"
-            raise _refuse(self, attribute, value, expected)
+            raise refuse(self, attribute, value, expected)
 
     @qk_norm.validator
     def _is_rms(self, attribute: attrs.Attribute[Any], value: NormSpec | None) -> None:
         if value is not None and value.kind != "rms":
-            raise _refuse(self, attribute, value, "an rms norm: a layer norm's mean would count a padded head_dim")
+            raise refuse(self, attribute, value, "an rms norm: a layer norm's mean would count a padded head_dim")
 
     def window(self, layer: int) -> int | None:
         """Return the sliding window of a layer, in tokens; None if it sees everything."""
@@ -233,10 +206,10 @@ class MlpSpec:
     :raises ConfigError: naming the field that cannot be.
     """
 
-    kind: Literal["gated", "plain"] = attrs.field(validator=_one_of("gated", "plain"))
-    intermediate_size: int = attrs.field(validator=_positive_int)
-    activation: Activation = attrs.field(validator=_one_of(*get_args(Activation)))
-    bias: bool = attrs.field(validator=_boolean)
+    kind: Literal["gated", "plain"] = attrs.field(validator=one_of("gated", "plain"))
+    intermediate_size: int = attrs.field(validator=count(MOST_INTERMEDIATE))
+    activation: Activation = attrs.field(validator=one_of(*get_args(Activation)))
+    bias: bool = attrs.field(validator=boolean)
 
 
 @attrs.frozen(kw_only=True)
@@ -255,32 +228,33 @@ class ModelSpec:
     :raises ConfigError: naming the field that cannot be.
     """
 
-    vocab_size: int = attrs.field(validator=_positive_int)
-    hidden_size: int = attrs.field(validator=_positive_int)
-    num_hidden_layers: int = attrs.field(validator=_positive_int)
-    max_position_embeddings: int = attrs.field(validator=_positive_int)
-    tie_word_embeddings: bool = attrs.field(validator=_boolean)
-    norm: NormSpec = attrs.field(validator=_made_of(NormSpec))
-    attention: AttentionSpec = attrs.field(validator=_made_of(AttentionSpec))
-    rope: RopeSpec = attrs.field(validator=_made_of(RopeSpec))
-    mlp: MlpSpec = attrs.field(validator=_made_of(MlpSpec))
-    residual: Residual = attrs.field(default="sequential", validator=_one_of(*get_args(Residual)))
+    vocab_size: int = attrs.field(validator=_tokens)
+    hidden_size: int = attrs.field(validator=count(MOST_HIDDEN))
+    num_hidden_layers: int = attrs.field(validator=count(MOST_LAYERS))
+    max_position_embeddings: int = attrs.field(validator=_tokens)
+    tie_word_embeddings: bool = attrs.field(validator=boolean)
+    norm: NormSpec = attrs.field(validator=made_of(NormSpec))
+    attention: AttentionSpec = attrs.field(validator=made_of(AttentionSpec))
+    rope: RopeSpec = attrs.field(validator=made_of(RopeSpec))
+    mlp: MlpSpec = attrs.field(validator=made_of(MlpSpec))
+    residual: Residual = attrs.field(default="sequential", validator=one_of(*get_args(Residual)))
 
     @attention.validator
     def _has_a_window_for_every_layer(self, attribute: attrs.Attribute[Any], value: AttentionSpec) -> None:
         windows = value.sliding_window
         if isinstance(windows, tuple) and len(windows) != self.num_hidden_layers:
-            raise _refuse(self, attribute, windows, f"a sliding_window for each of the {self.num_hidden_layers} layers")
+            raise refuse(self, attribute, windows, f"a sliding_window for each of the {self.num_hidden_layers} layers")
 
     @rope.validator
     def _rotates_no_more_than_a_head(self, attribute: attrs.Attribute[Any], value: RopeSpec) -> None:
         if value.rotary_dim > self.attention.head_dim:
             expected = f"a rotary_dim of at most head_dim, which is {self.attention.head_dim}"
-            raise _refuse(self, attribute, value.rotary_dim, expected)
+            raise refuse(self, attribute, value.rotary_dim, expected)
 
     @property
     def longest_context(self) -> int:
         """Tokens; dynamic scaling is there to go beyond what the model was trained on, by its factor."""
         scaling = self.rope.scaling
-        beyond = scaling.factor if isinstance(scaling, DynamicScaling) else 1.0
-        return int(self.max_position_embeddings * beyond)
+        if not isinstance(scaling, DynamicScaling):
+            return self.max_position_embeddings
+        return max(self.max_position_embeddings, int(scaling.original_max_position_embeddings * scaling.factor))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ttfamily.core.config.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, head_dim_of
-from ttfamily.core.weights.rules import column, replicated, row
+from ttfamily.core.weights.rules import column, row, width
 from ttfamily.errors import ConfigError
 from ttfamily.family import Family
 from ttfamily.hookspecs import hookimpl
@@ -56,19 +56,19 @@ NORMS = {
 def weights(spec: ModelSpec) -> dict[str, WeightRule]:
     """Return the weight table; which norms a layer has depends on its residual connections."""
     return {
-        "embedding": replicated("transformer.word_embeddings"),
-        **{f"layer.{slot}": replicated(LAYER + name) for slot, name in NORMS[spec.residual].items()},
+        "embedding": width("transformer.word_embeddings"),
+        **{f"layer.{slot}": width(LAYER + name) for slot, name in NORMS[spec.residual].items()},
         "layer.attention.qkv": column(LAYER + "self_attention.query_key_value", transform=ungroup),
         "layer.attention.out": row(LAYER + "self_attention.dense"),
         "layer.mlp.up": column(LAYER + "mlp.dense_h_to_4h"),
         "layer.mlp.down": row(LAYER + "mlp.dense_4h_to_h"),
-        "norm": replicated("transformer.ln_f"),
+        "norm": width("transformer.ln_f"),
         "lm_head": column("lm_head"),
     }
 
 
 def spec(config: HfConfig) -> ModelSpec:
-    """Read a ``FalconForCausalLM`` config (transformers' ``FalconConfig``).
+    """Read a ``FalconForCausalLM`` config (transformers' ``FalconConfig``); null is as absent where it computes alike.
 
     :raises ConfigError: naming the key that is missing, of the wrong type or impossible; for ALiBi.
     """
@@ -77,7 +77,8 @@ def spec(config: HfConfig) -> ModelSpec:
     heads = config.take("num_attention_heads", kind=int)
     head_dim = head_dim_of(hidden_size, heads)
     max_position_embeddings = config.take("max_position_embeddings", 2048, int)
-    bias = config.take("bias", default=False, kind=bool)
+    new = config.take("new_decoder_architecture", default=False, kind=bool, null=False)
+    bias = config.take("bias", default=False, kind=bool, null=False)
     config.take("auto_map", None)  # code that tiiuae's checkpoints bring, older than transformers' own; never run
     config.take("ff_factor", None)  # Falcon2-11B says with it once more what ffn_hidden_size says
     return ModelSpec(
@@ -87,10 +88,10 @@ def spec(config: HfConfig) -> ModelSpec:
         max_position_embeddings=max_position_embeddings,
         tie_word_embeddings=config.take("tie_word_embeddings", default=True, kind=bool),
         norm=NormSpec(kind="layer", eps=config.take("layer_norm_epsilon", 1e-5, float), bias=True),
-        rope=config.rope(head_dim, max_position_embeddings),
+        rope=config.rope(head_dim, max_position_embeddings, partial=False),
         attention=AttentionSpec(
             num_attention_heads=heads,
-            num_key_value_heads=_key_value_heads(config, heads),
+            num_key_value_heads=_key_value_heads(config, heads, new=new),
             head_dim=head_dim,
             qkv_bias=bias,
             out_bias=bias,
@@ -98,31 +99,31 @@ def spec(config: HfConfig) -> ModelSpec:
         ),
         mlp=MlpSpec(
             kind="plain",
-            intermediate_size=config.take("ffn_hidden_size", 4 * hidden_size, int),
+            intermediate_size=config.take("ffn_hidden_size", 4 * hidden_size, int, null=4 * hidden_size),
             activation=config.activation("activation", default="gelu"),
             bias=bias,
         ),
-        residual=_residual(config),
+        residual=_residual(config, new=new),
     )
 
 
 def _refuse_alibi(config: HfConfig) -> None:
-    if config.take("alibi", default=False, kind=bool):
+    if config.take("alibi", default=False, kind=bool, null=False):
         expected = "false: rotary position embedding, as Falcon-7B, -11B, -40B and -180B have it"
         fix = "falcon-rw models are not supported; ALiBi has no device block yet."
         raise ConfigError("alibi", got="true", expected=expected, fix=fix)
 
 
-def _key_value_heads(config: HfConfig, heads: int) -> int:
-    grouped = config.take("num_kv_heads", heads, int)
+def _key_value_heads(config: HfConfig, heads: int, *, new: bool) -> int:
+    grouped = config.take("num_kv_heads", heads, int, null=heads)
     multi_query = config.take("multi_query", default=True, kind=bool)
-    return 1 if multi_query and not config.take("new_decoder_architecture", default=False, kind=bool) else grouped
+    return 1 if multi_query and not new else grouped
 
 
-def _residual(config: HfConfig) -> Residual:
-    new = config.take("new_decoder_architecture", default=False, kind=bool)
+def _residual(config: HfConfig, *, new: bool) -> Residual:
     parallel = config.take("parallel_attn", default=True, kind=bool)
-    norms = config.take("num_ln_in_parallel_attn", 2 if new else 1, int)
+    usual = 2 if new else 1
+    norms = config.take("num_ln_in_parallel_attn", usual, int, null=usual)
     if (new, parallel, norms) not in RESIDUALS:
         raise ConfigError(
             "num_ln_in_parallel_attn",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ttfamily.core.config.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, head_dim_of
-from ttfamily.core.weights.rules import column, replicated, row
-from ttfamily.errors import ConfigError
+from ttfamily.core.weights.rules import column, row, width
 from ttfamily.family import Family
 from ttfamily.hookspecs import hookimpl
 
@@ -16,18 +15,18 @@ if TYPE_CHECKING:
 TTFAMILY_CONTRACT = 2
 
 WEIGHTS = {
-    "embedding": replicated("model.embed_tokens"),
-    "layer.attention_norm": replicated("model.layers.{layer}.input_layernorm"),
+    "embedding": width("model.embed_tokens"),
+    "layer.attention_norm": width("model.layers.{layer}.input_layernorm"),
     "layer.attention.qkv": column(
         "model.layers.{layer}.self_attn.q_proj",
         "model.layers.{layer}.self_attn.k_proj",
         "model.layers.{layer}.self_attn.v_proj",
     ),
     "layer.attention.out": row("model.layers.{layer}.self_attn.o_proj"),
-    "layer.mlp_norm": replicated("model.layers.{layer}.post_attention_layernorm"),
+    "layer.mlp_norm": width("model.layers.{layer}.post_attention_layernorm"),
     "layer.mlp.gate_up": column("model.layers.{layer}.mlp.gate_proj", "model.layers.{layer}.mlp.up_proj"),
     "layer.mlp.down": row("model.layers.{layer}.mlp.down_proj"),
-    "norm": replicated("model.norm"),
+    "norm": width("model.norm"),
     "lm_head": column("lm_head"),
 }
 
@@ -44,14 +43,7 @@ def spec(config: HfConfig) -> ModelSpec:
         head_dim = head_dim_of(hidden_size, heads)
     max_position_embeddings = config.take("max_position_embeddings", kind=int)
     attention_bias = config.take("attention_bias", default=False, kind=bool)
-    rope = config.rope(head_dim, max_position_embeddings)
-    if rope.rotary_dim != head_dim:
-        raise ConfigError(
-            "partial_rotary_factor",
-            got=f"{rope.rotary_dim} rotated dimensions of {head_dim}",
-            expected="the whole head rotated, as LlamaForCausalLM does",
-            fix="Remove the key if the checkpoint was made by LlamaForCausalLM, which does not read it.",
-        )
+    rope = config.rope(head_dim, max_position_embeddings, partial=False)
     # SmolLM2 writes this to say what its architecture already says.
     config.take("is_llama_config", default=True, kind=bool)
     return ModelSpec(
@@ -64,7 +56,7 @@ def spec(config: HfConfig) -> ModelSpec:
         rope=rope,
         attention=AttentionSpec(
             num_attention_heads=heads,
-            num_key_value_heads=config.take("num_key_value_heads", heads, int),
+            num_key_value_heads=config.take("num_key_value_heads", heads, int, null=heads),
             head_dim=head_dim,
             qkv_bias=attention_bias,
             out_bias=attention_bias,

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ttfamily.family import Family
 
 TTFAMILY_CONTRACT = 2
-WINDOW = 4096  # transformers' default, for a config without the key; null is no window (v0.3)
+# transformers' defaults, for a config without the key
+WINDOW = 4096
+KEY_VALUE_HEADS = 8
 
 
 def spec(config: HfConfig) -> ModelSpec:
@@ -23,8 +25,9 @@ def spec(config: HfConfig) -> ModelSpec:
 
     :raises ConfigError: naming the key that is missing, of the wrong type or impossible.
     """
-    base = llama.spec(config)
-    window = config.take("sliding_window", None if "sliding_window" in config.raw else WINDOW, int)
+    heads = config.take("num_key_value_heads", KEY_VALUE_HEADS, int)
+    base = llama.spec(config.replacing(num_key_value_heads=heads))
+    window = config.take("sliding_window", WINDOW, int, null=None)  # null is no window (v0.3)
     return evolve(base, attention=evolve(base.attention, sliding_window=window))
 
 

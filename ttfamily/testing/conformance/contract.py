@@ -16,7 +16,7 @@ from ttfamily.builder import build
 from ttfamily.core.config.hf_keys import INERT
 from ttfamily.core.config.precision_policy import policy
 from ttfamily.core.weights.checkpoint import Checkpoint
-from ttfamily.core.weights.rules import EMBEDDING, Weights
+from ttfamily.core.weights.weights import EMBEDDING, Weights
 from ttfamily.errors import ConfigError
 from ttfamily.testing import strategies
 from ttfamily.testing.blocks import limits_of, without_limit

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ttfamily.builder import build
 from ttfamily.core.config.precision_policy import policy
 from ttfamily.core.weights.checkpoint import Checkpoint
-from ttfamily.core.weights.rules import Weights
+from ttfamily.core.weights.weights import Weights
 from ttfamily.engine.inputs import DecodeBatch, PromptChunk
 from ttfamily.engine.pool import BlockPool
 from ttfamily.engine.runner import Runner
