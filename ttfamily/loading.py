@@ -12,6 +12,7 @@ from ttfamily.core.weights.checkpoint import Checkpoint
 from ttfamily.core.weights.sizes import check_sizes
 from ttfamily.core.weights.weights import Weights
 from ttfamily.discovery import families
+from ttfamily.engine.checks import load_arguments
 from ttfamily.errors import FamilyError
 from ttfamily.family import Family
 from ttfamily.generation_config import eos_token_ids
@@ -66,6 +67,7 @@ def load(
     :returns: the model, a context manager.
     :raises TtfamilyError: if anything on the way is missing, damaged or does not fit.
     """
+    mesh, max_batch_size, max_seq_len = load_arguments(mesh, max_batch_size, max_seq_len)
     folder = checkpoint_folder(name_or_folder, revision)
     config = HfConfig.from_folder(folder)
     # A family that is given needs no plugin to be found, so none is imported for it.

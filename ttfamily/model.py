@@ -43,8 +43,7 @@ class Model:
     runs by hand. A slot belongs to one of the two at a time: prompts of ``generate`` take slots that are free, and
     wait for one if others have them all; a slot that was prefilled by hand is its caller's until it is released.
 
-    Several streams may be read in turns, or in several threads; nothing else of a model may be used by several
-    threads at once.
+    Streams may be read in turns, and calls may come from several threads: one at a time uses the device.
 
     :ivar spec: every number that shapes the model.
     :ivar plan: how it lies on the mesh.
