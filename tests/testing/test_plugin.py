@@ -87,12 +87,13 @@ def test_profiles(tmp_path: Path, profile: str, count: int) -> None:
     assert "1 passed" in pytest_run(tmp_path, source, f"--hypothesis-profile={profile}")
 
 
-def test_parameters_of_ttnns_types_are_not_reported_as_leaks_at_exit(tmp_path: Path) -> None:
+def test_tests_that_hold_objects_of_ttnn_are_not_reported_as_leaks_at_exit(tmp_path: Path) -> None:
     out = pytest_run(
         tmp_path,
         "import hypothesis, pytest, ttnn\n"
-        "@pytest.mark.parametrize('with_param', [ttnn.UnaryWithParam(ttnn.UnaryOpType.SILU)])\n"
-        "def test_it(with_param): pass\n",
+        "@pytest.mark.parametrize('activation', [ttnn.UnaryWithParam(ttnn.UnaryOpType.SILU)])\n"
+        "@hypothesis.given(number=hypothesis.strategies.integers())\n"
+        "def test_it(activation, number): pass\n",
     )
     assert "1 passed" in out
     assert "nanobind" not in out

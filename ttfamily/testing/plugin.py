@@ -5,6 +5,8 @@ Every pytest run of an environment with ttfamily loads this module, so it import
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 import traceback
 import typing
@@ -97,15 +99,21 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.line(f"{group:<{width}}  {counts}  {worst}")
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_unconfigure() -> None:
-    """Let go of the tests' parameters, of which nanobind would report those of ttnn's types as leaked.
+    """Free all tests before the interpreter's end: nanobind reports those of ttnn's objects that live on as leaked."""
+    atexit.register(_let_go_of_tests)
 
-    ttnn and torch hold objects of ``typing`` past the interpreter's end, and ``typing`` holds all overloads
-    (hypothesis and anyio define some). The globals of an overload in a module that pytest has rewritten name
-    pytest's import hook, and through its config that holds every test that was collected.
+
+def _let_go_of_tests() -> None:
+    """Empty the two tables through which every test that was collected outlives Python's last garbage collection.
+
+    The globals of a module that pytest has rewritten, as it does with plugins, name pytest's import hook, and that
+    holds the config and all tests. A function of such a module that is kept for ever keeps them, too: hypothesis
+    times the garbage collector with one, and hypothesis and anyio declare overloads, which ``typing`` collects and
+    which are not freed, since torch and ttnn hold objects of ``typing``.
     """
-    if sys.version_info >= (3, 11):  # before, typing kept no overloads
+    gc.callbacks.clear()
+    if sys.version_info >= (3, 11):  # before, typing collected no overloads
         typing.clear_overloads()
 
 
