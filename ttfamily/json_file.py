@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
+from ttfamily.core.config.json_text import parse
 from ttfamily.errors import CheckpointError, first_line
 
 if TYPE_CHECKING:
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def read_object(file: Path) -> dict[str, Any]:
     """Return the JSON object of a file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
-    :raises CheckpointError: naming the file, if it cannot be read or holds anything else.
+    :raises CheckpointError: naming the file, if it cannot be read, holds anything else, or has a key twice.
     """
     try:
-        value = json.loads(file.read_bytes())
+        value = parse(file.read_bytes())
     except OSError as error:
         got = error.strerror or type(error).__name__
         raise CheckpointError(str(file), got=got, expected="a file", fix="Download the file again.") from error

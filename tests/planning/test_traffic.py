@@ -94,12 +94,14 @@ def test_a_matmul_reads_its_weight_once_a_fold_and_writes_its_output(
     window=st.none() | st.integers(1, 3000),
     users=st.integers(1, 32),
     heads=st.integers(1, 8),
+    block_tiles=st.sampled_from([1, 2, 4]),
 )
 def test_flash_decode_reads_every_chunk_that_holds_a_visible_token(
-    position: int, chunk: int, window: int | None, users: int, heads: int
+    position: int, chunk: int, window: int | None, users: int, heads: int, block_tiles: int
 ) -> None:
-    block = heads * 2 * 1088  # head_dim 64, BFP8
-    cache = tensor(1000, heads, 32, 64, size=1000 * block, buffer=7, dtype="BFLOAT8_B")
+    block = heads * 2 * 1088  # 32 tokens at head_dim 64, BFP8
+    size = 1000 * block_tiles * block
+    cache = tensor(1000, heads, 32 * block_tiles, 64, size=size, buffer=7, dtype="BFLOAT8_B")
     assert token_tiles(cache) == block
     op = Op(
         name="transformer.paged_scaled_dot_product_attention_decode",

@@ -81,7 +81,7 @@ def attention(
 
 def _cached_keys(call: Op) -> int:
     """All that the page table names: the chunk's own, and those before it."""
-    return call.input(3).shape[-1] * TILE
+    return call.input(3).shape[-1] * call.input(1).shape[2]
 
 
 def _chunk_moves(call: Op, _point: DecodePoint) -> Moved:

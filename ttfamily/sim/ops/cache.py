@@ -15,7 +15,7 @@ import torch
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.formats import round_to
 from ttfamily.sim.row import moved, no_products, op
-from ttfamily.tiles import TILE, TILE_ELEMENTS
+from ttfamily.tiles import TILE_ELEMENTS, tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,10 +58,9 @@ def gather_pages(op: str, cache: Cell, page_table: Cell, first: torch.Tensor, en
 
 
 def token_tiles(cache: TensorFacts) -> int:
-    """Bytes of a row of tiles, 32 tokens of all heads, of a cache ``[blocks, heads, 32, head_dim]``: one block."""
-    _, heads, rows, width = cache.shape
-    tile = cache.bytes * TILE_ELEMENTS // math.prod(cache.shape)
-    return heads * -(-width // TILE) * -(-rows // TILE) * tile
+    """Bytes of a row of tiles, 32 tokens of all heads, of a cache ``[blocks, heads, block size, head_dim]``."""
+    _, heads, _, width = cache.shape
+    return heads * tiles(width) * (cache.bytes * TILE_ELEMENTS // math.prod(cache.shape))
 
 
 def _update_moves(call: Op, point: DecodePoint) -> Moved:
