@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, FalconConfig, LlamaConfig, Mistra
 from ttfamily.core.config import hf_config
 from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.core.config.hf_keys import INERT
-from ttfamily.core.config.spec import MOST_LAYERS, MOST_TOKENS, DynamicScaling, RopeSpec
+from ttfamily.core.config.spec import MOST_CONTEXT, MOST_LAYERS, MOST_TOKENS, DynamicScaling, RopeSpec
 from ttfamily.errors import ConfigError
 from ttfamily.plugins.falcon import FALCON
 from ttfamily.plugins.llama import LLAMA
@@ -184,7 +184,14 @@ def test_a_dynamic_factor_cannot_make_a_context_that_no_memory_holds() -> None:
             read(rope_scaling={"type": "dynamic", "factor": factor})
     scaling = DynamicScaling(factor=4.0, original_max_position_embeddings=MOST_TOKENS // 4)
     rope = RopeSpec(theta=1e4, rotary_dim=8, scaling=scaling)
-    assert attrs.evolve(read(), rope=rope, max_position_embeddings=1).longest_context == MOST_TOKENS
+    assert attrs.evolve(read(), rope=rope, max_position_embeddings=1).longest_context == MOST_CONTEXT
+
+
+def test_the_context_is_bounded_before_tables_of_all_positions_are_made() -> None:
+    assert read(max_position_embeddings=10**7).longest_context == MOST_CONTEXT
+    assert read(max_position_embeddings=MOST_CONTEXT).longest_context == MOST_CONTEXT
+    with refused("max_position_embeddings", f"{MOST_TOKENS:,}"):
+        read(max_position_embeddings=MOST_TOKENS + 1)
 
 
 def test_the_largest_published_models_are_far_from_the_limits() -> None:

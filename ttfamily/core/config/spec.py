@@ -20,6 +20,8 @@ MOST_HIDDEN = 2**17
 MOST_INTERMEDIATE = 2**20
 MOST_TOKENS = 2**24
 """Of a context, and of a vocabulary."""
+MOST_CONTEXT = 2**22
+"""Tokens that a model is run with: the rotation of every position is a row of tables that the host makes."""
 MOST_THETA = 1e15
 MOST_FACTOR = 1e6
 MOST_WINDOW = 2**31 - 1  # of ttnn's attention ops
@@ -253,8 +255,11 @@ class ModelSpec:
 
     @property
     def longest_context(self) -> int:
-        """Tokens; dynamic scaling is there to go beyond what the model was trained on, by its factor."""
-        scaling = self.rope.scaling
-        if not isinstance(scaling, DynamicScaling):
-            return self.max_position_embeddings
-        return max(self.max_position_embeddings, int(scaling.original_max_position_embeddings * scaling.factor))
+        """Tokens, at most :data:`MOST_CONTEXT`.
+
+        Dynamic scaling is there to go beyond what the model was trained on, by its factor.
+        """
+        scaling, tokens = self.rope.scaling, self.max_position_embeddings
+        if isinstance(scaling, DynamicScaling):
+            tokens = max(tokens, int(scaling.original_max_position_embeddings * scaling.factor))
+        return min(tokens, MOST_CONTEXT)
