@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ttfamily.core.layout.programs import Programs
 from ttfamily.testing.operands import assert_rounded
-from ttfamily.testing.pcc import assert_pcc
+from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:

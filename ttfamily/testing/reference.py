@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import DynamicCache
 
-from ttfamily.testing.models import computed_modules, fresh
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,7 +25,8 @@ class Sequence:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.cache = DynamicCache(config=model.config)
-        self._computed = {path: fresh(model, path) for path in computed_modules(model)}
+        # Copies of its own: with dynamic scaling a rotary embedding remembers the longest sequence it has seen.
+        self._computed = {path: deepcopy(model.get_submodule(path)) for path in computed_modules(model)}
 
     def logits(self, tokens: torch.Tensor) -> torch.Tensor:
         """Append ``[n]`` tokens; returns the last one's logits, ``[vocab_size]``."""
@@ -64,7 +65,22 @@ class Sequence:
         return kept.keys[0], kept.values[0]
 
     def _run(self, **inputs: torch.Tensor) -> Any:
-        for path, module in self._computed.items():
-            self.model.set_submodule(path, module)
-        with torch.no_grad():
-            return self.model(**inputs, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+        model = self.model
+        unused = {path: model.get_submodule(path) for path in self._computed}
+        try:
+            for path, module in self._computed.items():
+                model.set_submodule(path, module)
+            with torch.no_grad():
+                return model(**inputs, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+        finally:
+            for path, module in unused.items():
+                model.set_submodule(path, module)
+
+
+def computed_modules(model: PreTrainedModel) -> list[str]:
+    """Paths of the modules that hold only what follows from the config and is in no checkpoint: rotary embeddings."""
+    return [
+        path
+        for path, module in model.named_modules()
+        if module._non_persistent_buffers_set and not list(module.parameters())  # noqa: SLF001
+    ]

@@ -25,7 +25,7 @@ from ttfamily.family import Family
 from ttfamily.testing import strategies
 from ttfamily.testing.blocks import activations, plan_of, put_decode, put_prefill, read_stream, read_sum
 from ttfamily.testing.models import fill
-from ttfamily.testing.pcc import assert_pcc
+from ttfamily.testing.correlation import assert_pcc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from transformers import LlamaConfig
 
 import ttfamily
 from ttfamily.testing.models import fresh, make_model, save_checkpoint
-from ttfamily.testing.pcc import assert_pcc
+from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.strategies import random_tokens
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from ttfamily.testing import strategies
 from ttfamily.testing.blocks import activations, put_decode, put_prefill, put_whole, read_logits, read_stream, read_sum
 from ttfamily.testing.caches import HostCache
 from ttfamily.testing.conformance.subject import Subject
-from ttfamily.testing.pcc import assert_pcc
+from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.reference import Sequence
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from ttfamily.testing.caches import HostCache, cache_tensors, read_caches, write
 from ttfamily.testing.configs import MODEL_LENGTHS
 from ttfamily.testing.conformance.subject import Subject
 from ttfamily.testing.models import make_model
-from ttfamily.testing.pcc import assert_pcc
+from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.strategies import SEEDS, examples, lengths, random_tokens
 
 if TYPE_CHECKING:

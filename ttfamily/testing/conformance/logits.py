@@ -14,7 +14,7 @@ from ttfamily.testing import strategies
 from ttfamily.testing.configs import MODEL_LENGTHS
 from ttfamily.testing.conformance.subject import Subject
 from ttfamily.testing.models import make_model
-from ttfamily.testing.pcc import assert_pcc
+from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.reference import Sequence
 
 if TYPE_CHECKING:
