@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfamily.core.layout.programs import Programs
-from ttfamily.testing.operands import assert_rounded
 from ttfamily.testing.correlation import assert_pcc
+from ttfamily.testing.operands import assert_rounded
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ttfamily.testing.configs import decoder_configs
     from ttfamily.testing.conformance import Conformance
-    from ttfamily.testing.models import loaded, make_model, save_checkpoint
     from ttfamily.testing.correlation import assert_pcc, pcc
+    from ttfamily.testing.models import loaded, make_model, save_checkpoint
     from ttfamily.testing.strategies import batches, examples, lengths, page_table, prompts
 
 __all__ = [

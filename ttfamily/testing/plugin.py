@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ttfamily.core.mesh.mesh import Mesh
 
 DEFAULT_MESHES = "n150,n300"
-PROFILE_EXAMPLES = {"quick": 10, "thorough": 200}
+PROFILE_EXAMPLES = {"quick": 30, "thorough": 200}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

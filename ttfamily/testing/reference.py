@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import DynamicCache
 
-
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 

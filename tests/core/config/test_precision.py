@@ -32,8 +32,8 @@ from ttfamily.core.config.precision_policy import POLICIES, PrecisionPolicy, pol
 from ttfamily.core.layout.budget import weight_bytes
 from ttfamily.errors import PlanError
 from ttfamily.testing.conformance.logits import MODEL_PCC, expect, run
-from ttfamily.testing.models import loaded, make_model
 from ttfamily.testing.correlation import pcc
+from ttfamily.testing.models import loaded, make_model
 from ttfamily.testing.strategies import Batch
 
 if TYPE_CHECKING:

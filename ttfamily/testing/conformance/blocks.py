@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import ttnn
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ttfamily.core.blocks.rope import Rope
 from ttfamily.core.mesh.placement import integers
 from ttfamily.testing import strategies
 from ttfamily.testing.blocks import activations, put_decode, put_prefill, put_whole, read_logits, read_stream, read_sum
 from ttfamily.testing.caches import HostCache
+from ttfamily.testing.conformance.chosen import drawn
 from ttfamily.testing.conformance.subject import Subject
 from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.reference import Sequence
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ttfamily.core.layout.plan import Plan
     from ttfamily.core.layout.schemes import Phase
     from ttfamily.core.mesh.mesh import Mesh
+    from ttfamily.testing.conformance.chosen import Data
     from ttfamily.testing.conformance.subject import Trial
     from ttfamily.testing.strategies import Batch
 
@@ -39,21 +39,18 @@ LENGTHS = strategies.lengths(LONGEST)
 class BlockTests(Subject):
     """The first layer's blocks, and the two ends of the model."""
 
-    @strategies.examples(10)
-    @given(data=st.data(), seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
-    def test_norm(self, tt_mesh: Mesh, data: st.DataObject, seed: int, users: int, tokens: int) -> None:
+    @drawn(10, seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
+    def test_norm(self, tt_mesh: Mesh, data: Data, seed: int, users: int, tokens: int) -> None:
         with self.trial(self.draw(data, most_weights=LIGHT), seed, tt_mesh, users, LONGEST) as trial:
             compare_both_phases(trial, trial.on.norm(), "layer.attention_norm", tokens, seed, read_stream)
 
-    @strategies.examples(10)
-    @given(data=st.data(), seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
-    def test_mlp(self, tt_mesh: Mesh, data: st.DataObject, seed: int, users: int, tokens: int) -> None:
+    @drawn(10, seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
+    def test_mlp(self, tt_mesh: Mesh, data: Data, seed: int, users: int, tokens: int) -> None:
         with self.trial(self.draw(data), seed, tt_mesh, users, LONGEST) as trial:
             compare_both_phases(trial, trial.on.mlp(), "layer.mlp", tokens, seed, read_sum)
 
-    @strategies.examples(10)
-    @given(data=st.data(), seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
-    def test_embedding_and_head(self, tt_mesh: Mesh, data: st.DataObject, seed: int, users: int, tokens: int) -> None:
+    @drawn(10, seed=strategies.SEEDS, users=USERS, tokens=LENGTHS)
+    def test_embedding_and_head(self, tt_mesh: Mesh, data: Data, seed: int, users: int, tokens: int) -> None:
         with self.trial(self.draw(data, most_weights=LIGHT), seed, tt_mesh, users, LONGEST) as trial:
             plan, table, vocab = trial.on.plan, trial.hf.get_input_embeddings(), trial.on.plan.spec.vocab_size
             embedding = trial.on.embedding()
@@ -67,15 +64,13 @@ class BlockTests(Subject):
             got = trial.on.lm_head().decode(put_whole(plan, x))
             assert_pcc(read_logits(plan, got, users), trial.hf.get_output_embeddings()(x), BLOCK_PCC)
 
-    @strategies.examples(10)
-    @given(data=st.data(), batch=strategies.batches(longest=LONGEST), seed=strategies.SEEDS)
-    def test_attention(self, tt_mesh: Mesh, data: st.DataObject, batch: Batch, seed: int) -> None:
+    @drawn(10, batch=strategies.batches(longest=LONGEST), seed=strategies.SEEDS)
+    def test_attention(self, tt_mesh: Mesh, data: Data, batch: Batch, seed: int) -> None:
         with self.trial(self.draw(data), seed, tt_mesh, len(batch.tokens), LONGEST) as trial:
             compare_with_cache(trial, trial.on.attention(), "layer.attention", batch, seed, read_sum, BLOCK_PCC)
 
-    @strategies.examples(10)
-    @given(data=st.data(), batch=strategies.batches(longest=LONGEST), seed=strategies.SEEDS)
-    def test_decoder_layer(self, tt_mesh: Mesh, data: st.DataObject, batch: Batch, seed: int) -> None:
+    @drawn(10, batch=strategies.batches(longest=LONGEST), seed=strategies.SEEDS)
+    def test_decoder_layer(self, tt_mesh: Mesh, data: Data, batch: Batch, seed: int) -> None:
         with self.trial(self.draw(data), seed, tt_mesh, len(batch.tokens), LONGEST) as trial:
             compare_with_cache(trial, trial.on.layer(), "layer", batch, seed, read_stream, LAYER_PCC)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfamily import model as model_module
@@ -18,10 +17,11 @@ from ttfamily.core.mesh.placement import WHOLE, integers, read
 from ttfamily.testing.blocks import POISON
 from ttfamily.testing.caches import HostCache, cache_tensors, read_caches, write_cache
 from ttfamily.testing.configs import MODEL_LENGTHS
+from ttfamily.testing.conformance.chosen import drawn
 from ttfamily.testing.conformance.subject import Subject
-from ttfamily.testing.models import make_model
 from ttfamily.testing.correlation import assert_pcc
-from ttfamily.testing.strategies import SEEDS, examples, lengths, random_tokens
+from ttfamily.testing.models import make_model
+from ttfamily.testing.strategies import SEEDS, lengths, random_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.core.mesh.placement import Sharding
     from ttfamily.model import Model
+    from ttfamily.testing.conformance.chosen import Data
 
 SLOTS, LONGEST, STEPS = 6, 192, 4
 SMALL = 2**19  # weights of a layer
@@ -42,17 +43,16 @@ class InvariantTests(Subject):
     """Small models with :data:`SLOTS` slots."""
 
     @contextmanager
-    def small(self, mesh: Mesh, data: st.DataObject, seed: int) -> Iterator[Model]:
+    def small(self, mesh: Mesh, data: Data, seed: int) -> Iterator[Model]:
         """Draw a model and load it."""
         config = self.draw(data, layers=2, most_weights=SMALL, trained=st.sampled_from(MODEL_LENGTHS))
         hf = make_model(config, seed)
         with self.loaded(hf, mesh, max_batch_size=SLOTS, max_seq_len=LONGEST) as model:
             yield model
 
-    @examples(5)
-    @given(data=st.data(), counts=PROMPTS, order=st.permutations(range(SLOTS)), seed=SEEDS)
+    @drawn(5, counts=PROMPTS, order=st.permutations(range(SLOTS)), seed=SEEDS)
     def test_a_permutation_of_the_slots_permutes_the_output(
-        self, tt_mesh: Mesh, data: st.DataObject, counts: list[int], order: list[int], seed: int
+        self, tt_mesh: Mesh, data: Data, counts: list[int], order: list[int], seed: int
     ) -> None:
         with self.small(tt_mesh, data, seed) as model:
             prompts = prompts_of(model, counts, seed)
@@ -60,10 +60,9 @@ class InvariantTests(Subject):
             permuted = run(model, {order[slot]: prompt for slot, prompt in prompts.items()}, seed)
             assert all(same(permuted[order[slot]], straight[slot]) for slot in prompts)
 
-    @examples(5)
-    @given(data=st.data(), counts=PROMPTS, seed=SEEDS)
+    @drawn(5, counts=PROMPTS, seed=SEEDS)
     def test_a_user_alone_gets_what_it_gets_beside_others(
-        self, tt_mesh: Mesh, data: st.DataObject, counts: list[int], seed: int
+        self, tt_mesh: Mesh, data: Data, counts: list[int], seed: int
     ) -> None:
         with self.small(tt_mesh, data, seed) as model:
             prompts = prompts_of(model, counts, seed)
@@ -71,11 +70,8 @@ class InvariantTests(Subject):
             for slot, prompt in prompts.items():
                 assert same(run(model, {slot: prompt}, seed)[slot], together[slot])
 
-    @examples(5)
-    @given(data=st.data(), counts=PROMPTS, seed=SEEDS)
-    def test_poisoned_padding_changes_nothing(
-        self, tt_mesh: Mesh, data: st.DataObject, counts: list[int], seed: int
-    ) -> None:
+    @drawn(5, counts=PROMPTS, seed=SEEDS)
+    def test_poisoned_padding_changes_nothing(self, tt_mesh: Mesh, data: Data, counts: list[int], seed: int) -> None:
         with self.small(tt_mesh, data, seed) as model:
             prompts = prompts_of(model, counts, seed)
             clean = run(model, prompts, seed)
@@ -85,11 +81,8 @@ class InvariantTests(Subject):
                 poisoned = run(model, prompts, seed)
             assert all(same(poisoned[slot], clean[slot]) for slot in prompts)
 
-    @examples(5)
-    @given(data=st.data(), count=lengths(LONGEST), seed=SEEDS)
-    def test_a_prefill_writes_to_its_own_pages_only(
-        self, tt_mesh: Mesh, data: st.DataObject, count: int, seed: int
-    ) -> None:
+    @drawn(5, count=lengths(LONGEST), seed=SEEDS)
+    def test_a_prefill_writes_to_its_own_pages_only(self, tt_mesh: Mesh, data: Data, count: int, seed: int) -> None:
         with self.small(tt_mesh, data, seed) as model:
             model.prefill(random_tokens(model.spec.vocab_size, 50, seed), 1)
             before = read_caches(model)
@@ -100,11 +93,8 @@ class InvariantTests(Subject):
                 assert torch.equal(values[others], old[others])
                 assert not torch.equal(values[mine], old[mine])
 
-    @examples(5)
-    @given(data=st.data(), count=lengths(70), seed=SEEDS)
-    def test_prefill_equals_as_many_decode_steps(
-        self, tt_mesh: Mesh, data: st.DataObject, count: int, seed: int
-    ) -> None:
+    @drawn(5, count=lengths(70), seed=SEEDS)
+    def test_prefill_equals_as_many_decode_steps(self, tt_mesh: Mesh, data: Data, count: int, seed: int) -> None:
         with self.small(tt_mesh, data, seed) as model:
             prompt = random_tokens(model.spec.vocab_size, count, seed)
             for position in range(count):
@@ -116,10 +106,9 @@ class InvariantTests(Subject):
                 for one, other in pairs:
                     assert_pcc(one, other, 0.999)
 
-    @examples(5)
-    @given(data=st.data(), first=lengths(LONGEST - STEPS), second=lengths(LONGEST - STEPS), seed=SEEDS)
+    @drawn(5, first=lengths(LONGEST - STEPS), second=lengths(LONGEST - STEPS), seed=SEEDS)
     def test_a_refilled_slot_forgets_what_it_held(
-        self, tt_mesh: Mesh, data: st.DataObject, first: int, second: int, seed: int
+        self, tt_mesh: Mesh, data: Data, first: int, second: int, seed: int
     ) -> None:
         with self.small(tt_mesh, data, seed) as model:
             vocab = model.spec.vocab_size
@@ -128,11 +117,10 @@ class InvariantTests(Subject):
             again = run(model, {2: random_tokens(vocab, second, seed)}, seed)
             assert same(again[2], fresh[2])
 
-    @examples(5)
-    @given(data=st.data(), counts=st.tuples(lengths(LONGEST - STEPS), lengths(LONGEST - STEPS)), seed=SEEDS)
-    def test_a_trace_equals_eager(self, tt_mesh: Mesh, data: st.DataObject, counts: tuple[int, int], seed: int) -> None:
+    @drawn(5, two=st.tuples(lengths(LONGEST - STEPS), lengths(LONGEST - STEPS)), seed=SEEDS)
+    def test_a_trace_equals_eager(self, tt_mesh: Mesh, data: Data, two: tuple[int, int], seed: int) -> None:
         with self.small(tt_mesh, data, seed) as model:
-            vocab, users = model.spec.vocab_size, dict(zip((1, 4), counts, strict=True))
+            vocab, users = model.spec.vocab_size, dict(zip((1, 4), two, strict=True))
             for slot, count in users.items():
                 model.prefill(random_tokens(vocab, count, seed + slot), slot)
             tokens = {slot: (slot, count) for slot, count in users.items()}

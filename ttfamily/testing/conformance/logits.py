@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfamily.core.mesh.mesh import open_mesh
 from ttfamily.testing import strategies
 from ttfamily.testing.configs import MODEL_LENGTHS
+from ttfamily.testing.conformance.chosen import drawn
 from ttfamily.testing.conformance.subject import Subject
-from ttfamily.testing.models import make_model
 from ttfamily.testing.correlation import assert_pcc
+from ttfamily.testing.models import make_model
 from ttfamily.testing.reference import Sequence
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.model import Model
+    from ttfamily.testing.conformance.chosen import Data
     from ttfamily.testing.strategies import Batch
 
 MODEL_PCC, SAME_PCC = 0.99, 0.9999
@@ -36,25 +37,27 @@ BATCHES = strategies.batches(users=5, longest=LONGEST, different=2)
 class LogitTests(Subject):
     """Prefill and teacher-forced decode of several users."""
 
-    @strategies.examples(10)
-    @given(data=st.data(), batch=BATCHES, seed=strategies.SEEDS)
-    def test_logits_of_prefill_and_32_decode_steps(
-        self, tt_mesh: Mesh, data: st.DataObject, batch: Batch, seed: int
-    ) -> None:
+    @drawn(10, batch=BATCHES, seed=strategies.SEEDS)
+    def test_logits_of_prefill_and_32_decode_steps(self, tt_mesh: Mesh, data: Data, batch: Batch, seed: int) -> None:
         hf = make_model(self.draw(data, **MODELS), seed)
         with self.loaded(hf, tt_mesh, max_batch_size=len(batch.tokens), max_seq_len=LONGEST + STEPS) as model:
             compare(run(model, batch, seed, STEPS), expect(hf, batch, seed, STEPS), MODEL_PCC)
 
-    @strategies.examples(5)
-    @given(data=st.data(), batch=BATCHES, seed=strategies.SEEDS)
-    def test_meshes_agree(
-        self, tt_mesh_names: tuple[str, ...], tt_device: str, data: st.DataObject, batch: Batch, seed: int
-    ) -> None:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def two_meshes(cls, tt_mesh_names: tuple[str, ...]) -> tuple[str, ...]:
+        """The meshes to compare."""
         if len(tt_mesh_names) == 1:
             pytest.skip("only one mesh was asked for: --tt-mesh n150,n300 compares two")
+        return tt_mesh_names
+
+    @drawn(5, batch=BATCHES, seed=strategies.SEEDS)
+    def test_meshes_agree(
+        self, two_meshes: tuple[str, ...], tt_device: str, data: Data, batch: Batch, seed: int
+    ) -> None:
         hf = make_model(self.draw(data, **MODELS), seed)
         logits = []
-        for name in tt_mesh_names:
+        for name in two_meshes:
             mesh = open_mesh(name, tt_device)
             try:
                 with self.loaded(hf, mesh, max_batch_size=len(batch.tokens), max_seq_len=LONGEST + STEPS) as model:

@@ -10,25 +10,28 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import pytest
-from hypothesis import reject
+from hypothesis import Phase, note, reject, settings
 
 from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.errors import LayoutError
 from ttfamily.testing.blocks import Bench
 from ttfamily.testing.configs import MOST_WEIGHTS, decoder_configs
+from ttfamily.testing.conformance.chosen import Chosen, chosen_config
 from ttfamily.testing.models import config_class_of, loaded, make_model, save_checkpoint
 from ttfamily.testing.tally import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hypothesis.strategies import DataObject, SearchStrategy
+    from hypothesis.strategies import SearchStrategy
     from transformers import PretrainedConfig, PreTrainedModel
 
     from ttfamily.core.config.spec import ModelSpec
     from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.family import Family
     from ttfamily.model import Model
+    from ttfamily.testing.configs import Excluded
+    from ttfamily.testing.conformance.chosen import Data
 
 LAYER = ".{layer}"
 
@@ -63,6 +66,7 @@ class Subject:
 
     family: ClassVar[Family]
     keys: ClassVar[Mapping[str, Any]] = {}
+    excluded: ClassVar[Excluded] = {}
     config_class: ClassVar[type[PretrainedConfig] | None] = None
     modules: ClassVar[Mapping[str, str]] = {}
 
@@ -83,11 +87,16 @@ class Subject:
         :param trained: ``max_position_embeddings`` of a config with dynamic rope scaling; short ones if None.
         """
         kind = cls.config_class or config_class_of(cls.family.architectures[0])
-        return decoder_configs(kind, layers=layers, most_weights=most_weights, trained=trained, **cls.keys)
+        limits: dict[str, Any] = {"layers": layers, "most_weights": most_weights, "trained": trained}
+        return decoder_configs(kind, **limits, excluded=cls.excluded, **cls.keys)
 
     @classmethod
-    def draw(cls, data: DataObject, **limits: Any) -> PretrainedConfig:
-        """Draw a config within limits, which are those of :meth:`configs`."""
+    def draw(cls, data: Data, **limits: Any) -> PretrainedConfig:
+        """Draw a config within limits, which are those of :meth:`configs`, or take the one of a chosen example."""
+        if isinstance(data, Chosen):
+            config = chosen_config(cls, data.number, limits)
+            note(f"{data!r}: {Shown(config)!r}")
+            return config
         return data.draw(cls.configs(**limits).map(Shown)).config
 
     @classmethod
@@ -133,8 +142,13 @@ class Subject:
 
 @contextmanager
 def or_another_shape() -> Iterator[None]:
-    """Let hypothesis draw another example where the plan says, as it should, that a mesh has no programs for one."""
+    """Let hypothesis draw another example where the plan says, as it should, that a mesh has no programs for one.
+
+    A test that has chosen examples only is skipped, and says so.
+    """
     try:
         yield
-    except LayoutError:
+    except LayoutError as error:
+        if Phase.generate not in settings().phases:
+            pytest.skip(f"this mesh has no programs for the example that was chosen, and no other is drawn: {error}")
         reject()
