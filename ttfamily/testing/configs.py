@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -173,7 +172,6 @@ def draw_value(draw: DrawFn, value: Any) -> Any:
     return draw(value) if isinstance(value, st.SearchStrategy) else value
 
 
-@cache
 def declared_keys(config_class: type[PretrainedConfig]) -> frozenset[str]:
     """Return the config keys that a class names itself; any other would be kept and mean nothing."""
     return frozenset(signature(config_class).parameters)

@@ -15,6 +15,7 @@ from ttfamily.testing.caches import HostCache
 from ttfamily.testing.conformance.chosen import drawn
 from ttfamily.testing.conformance.subject import Subject
 from ttfamily.testing.correlation import assert_pcc
+from ttfamily.testing.equality import assert_same
 from ttfamily.testing.reference import Sequence
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ class BlockTests(Subject):
             embedding = trial.on.embedding()
             prompt = strategies.random_tokens(vocab, plan.padded_length(0, tokens), seed)
             got = embedding.prefill(integers(tt_mesh, prompt[None], ttnn.uint32))
-            assert torch.equal(read_stream(plan, got, len(prompt), "prefill"), table(prompt))
+            assert_same(read_stream(plan, got, len(prompt), "prefill"), table(prompt), "embedding, prefill", ("token",))
             step = strategies.random_tokens(vocab, plan.users, seed + 1)
             got = embedding.decode(integers(tt_mesh, step[None], ttnn.uint32))
-            assert torch.equal(read_stream(plan, got, len(step), "decode"), table(step))
+            assert_same(read_stream(plan, got, len(step), "decode"), table(step), "embedding, decode", ("slot",))
             x = activations(users, plan.spec.hidden_size, seed)
             got = trial.on.lm_head().decode(put_whole(plan, x))
             assert_pcc(read_logits(plan, got, users), trial.hf.get_output_embeddings()(x), BLOCK_PCC)

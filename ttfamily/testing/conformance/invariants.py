@@ -20,6 +20,7 @@ from ttfamily.testing.configs import MODEL_LENGTHS
 from ttfamily.testing.conformance.chosen import drawn
 from ttfamily.testing.conformance.subject import Subject
 from ttfamily.testing.correlation import assert_pcc
+from ttfamily.testing.equality import assert_same
 from ttfamily.testing.models import make_model
 from ttfamily.testing.strategies import SEEDS, lengths, random_tokens
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 SLOTS, LONGEST, STEPS = 6, 192, 4
 SMALL = 2**19  # weights of a layer
 PROMPTS = st.lists(lengths(LONGEST - STEPS), min_size=1, max_size=SLOTS)
+STEP = ("step",)  # what the rows of run() count
 Prompts = dict[int, torch.Tensor]
 
 
@@ -58,7 +60,8 @@ class InvariantTests(Subject):
             prompts = prompts_of(model, counts, seed)
             straight = run(model, prompts, seed)
             permuted = run(model, {order[slot]: prompt for slot, prompt in prompts.items()}, seed)
-            assert all(same(permuted[order[slot]], straight[slot]) for slot in prompts)
+            for slot in prompts:
+                assert_same(permuted[order[slot]], straight[slot], f"user of slot {slot} in slot {order[slot]}", STEP)
 
     @drawn(5, counts=PROMPTS, seed=SEEDS)
     def test_a_user_alone_gets_what_it_gets_beside_others(
@@ -68,7 +71,8 @@ class InvariantTests(Subject):
             prompts = prompts_of(model, counts, seed)
             together = run(model, prompts, seed)
             for slot, prompt in prompts.items():
-                assert same(run(model, {slot: prompt}, seed)[slot], together[slot])
+                alone = run(model, {slot: prompt}, seed)[slot]
+                assert_same(alone, together[slot], f"slot {slot} alone, beside {len(prompts) - 1} others", STEP)
 
     @drawn(5, counts=PROMPTS, seed=SEEDS)
     def test_poisoned_padding_changes_nothing(self, tt_mesh: Mesh, data: Data, counts: list[int], seed: int) -> None:
@@ -79,7 +83,8 @@ class InvariantTests(Subject):
                 patch.setattr(model_module, "integers", random_padding(model, prompts, seed))
                 patch.setattr(model._graph, "run", poison_before(model, model._graph.run))  # noqa: SLF001
                 poisoned = run(model, prompts, seed)
-            assert all(same(poisoned[slot], clean[slot]) for slot in prompts)
+            for slot in prompts:
+                assert_same(poisoned[slot], clean[slot], f"slot {slot} with poisoned padding", STEP)
 
     @drawn(5, count=lengths(LONGEST), seed=SEEDS)
     def test_a_prefill_writes_to_its_own_pages_only(self, tt_mesh: Mesh, data: Data, count: int, seed: int) -> None:
@@ -89,9 +94,10 @@ class InvariantTests(Subject):
             model.prefill(random_tokens(model.spec.vocab_size, count, seed), 0)
             mine = pages_of(model, 0)[: -(-count // BLOCK_SIZE)].tolist()
             others = [block for block in range(model.plan.num_blocks * model.mesh.replicas) if block not in mine]
-            for values, old in zip(read_caches(model), before, strict=True):
-                assert torch.equal(values[others], old[others])
-                assert not torch.equal(values[mine], old[mine])
+            for number, (values, old) in enumerate(zip(read_caches(model), before, strict=True)):
+                what = f"blocks {others} of another user or nobody in cache {number}"
+                assert_same(values[others], old[others], what, ("place in that list",))
+                assert not torch.equal(values[mine], old[mine]), f"the prompt's blocks {mine} in cache {number}"
 
     @drawn(5, count=lengths(70), seed=SEEDS)
     def test_prefill_equals_as_many_decode_steps(self, tt_mesh: Mesh, data: Data, count: int, seed: int) -> None:
@@ -115,7 +121,7 @@ class InvariantTests(Subject):
             fresh = run(model, {2: random_tokens(vocab, second, seed)}, seed)
             run(model, {2: random_tokens(vocab, first, seed + 1), 4: random_tokens(vocab, first, seed + 2)}, seed)
             again = run(model, {2: random_tokens(vocab, second, seed)}, seed)
-            assert same(again[2], fresh[2])
+            assert_same(again[2], fresh[2], "slot 2, filled again", STEP)
 
     @drawn(5, two=st.tuples(lengths(LONGEST - STEPS), lengths(LONGEST - STEPS)), seed=SEEDS)
     def test_a_trace_equals_eager(self, tt_mesh: Mesh, data: Data, two: tuple[int, int], seed: int) -> None:
@@ -129,8 +135,9 @@ class InvariantTests(Subject):
             out = model.transformer.decode(graph.tokens, graph.positions, graph.rope_positions, graph.page_table)
             eager = graph._of_slots(read(model.mesh, out, LmHead.LOGITS)[0, 0].float())  # noqa: SLF001
             for slot in users:
-                assert same(eager[slot, :vocab], traced[0][slot])
-                assert all(same(again[slot], traced[0][slot]) for again in traced)
+                assert_same(eager[slot, :vocab], traced[0][slot], f"slot {slot} run op by op, not traced")
+                for number, again in enumerate(traced):
+                    assert_same(again[slot], traced[0][slot], f"slot {slot} in replay {number}, not the first")
 
 
 def prompts_of(model: Model, counts: list[int], seed: int) -> Prompts:
@@ -168,11 +175,6 @@ def pages_of(model: Model, slot: int) -> torch.Tensor:
     plan = model.plan
     row: torch.Tensor = model._pages.table[slot]  # noqa: SLF001
     return row + slot // plan.slots_per_replica * plan.num_blocks
-
-
-def same(got: torch.Tensor, want: torch.Tensor) -> bool:
-    """Whether two tensors are equal, bit for bit, and finite."""
-    return torch.equal(got, want) and bool(got.isfinite().all())
 
 
 def random_padding(model: Model, prompts: Prompts, seed: int) -> Any:
