@@ -92,7 +92,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for group, tally in sorted(tallies.items()):
         counts = f"{tally.examples:5} models  {tally.comparisons:6} comparisons"
         worst = f"worst PCC {tally.worst:.6f} in {tally.where}" if tally.comparisons else "nothing compared"
-        terminalreporter.line(f"{group:<{width}}  {counts}  {worst}")
+        like = f", {tally.excused} below the bound where bfloat16 itself is" if tally.excused else ""
+        terminalreporter.line(f"{group:<{width}}  {counts}  {worst}{like}")
 
 
 def _names(config: pytest.Config) -> tuple[str, ...]:

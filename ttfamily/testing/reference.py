@@ -1,4 +1,4 @@
-"""One sequence in Hugging Face, in float32: whole models, and single modules of them in their place."""
+"""One sequence in Hugging Face: whole models, and single modules of them in their place."""
 
 from __future__ import annotations
 
@@ -15,29 +15,36 @@ if TYPE_CHECKING:
 
 
 class Sequence:
-    """One user's sequence, with a cache of its own.
+    """One user's sequence, with a cache of its own, in the model's dtype; what it returns is float32.
 
     A single module is compared where it stands: the whole model runs, so that masks, rotary embeddings and
     cache are Hugging Face's own, and the module is given the input of the comparison instead of its own.
+
+    :ivar last: the output of the last call.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.cache = DynamicCache(config=model.config)
+        self.last = torch.empty(0)
+        self._calls: list[tuple[str, tuple[Any, ...]]] = []
         # Copies of its own: with dynamic scaling a rotary embedding remembers the longest sequence it has seen.
         self._computed = {path: deepcopy(model.get_submodule(path)) for path in computed_modules(model)}
 
     def logits(self, tokens: torch.Tensor) -> torch.Tensor:
         """Append ``[n]`` tokens; returns the last one's logits, ``[vocab_size]``."""
-        logits: torch.Tensor = self._run(input_ids=tokens.long()[None]).logits[0, -1]
-        return logits
+        self._calls.append(("logits", (tokens,)))
+        self.last = self._run(input_ids=tokens.long()[None]).logits[0, -1].float()
+        return self.last
 
     def through(self, path: str, x: torch.Tensor) -> torch.Tensor:
         """Append ``[n, D]`` to the module at ``path``, an attention block or a layer; the output has the same shape.
 
         :param path: in the model, ``model.layers.0.self_attn``.
         """
+        self._calls.append(("through", (path, x)))
         outputs: list[torch.Tensor] = []
+        x = x.to(self.model.dtype)
 
         def enter(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
             return ((x[None], *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": x[None]})
@@ -53,7 +60,8 @@ class Sequence:
         finally:
             for hook in hooks:
                 hook.remove()
-        return outputs[0].reshape(x.shape)
+        self.last = outputs[0].reshape(x.shape).float()
+        return self.last
 
     def kept(self, layer: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the keys and values of a layer, each ``[key/value heads, tokens, head_dim]``.
@@ -61,7 +69,17 @@ class Sequence:
         With a sliding window they are those of the last tokens only.
         """
         kept = self.cache.layers[layer]
-        return kept.keys[0], kept.values[0]
+        return kept.keys[0].float(), kept.values[0].float()
+
+    def in_bfloat16(self) -> Sequence:
+        """Return the same sequence as a bfloat16 copy of the model has it: what bfloat16 itself loses.
+
+        :returns: with what this sequence was given so far; ``last`` is the output of the last of it.
+        """
+        again = Sequence(bfloat16_copy(self.model))
+        for method, arguments in self._calls:
+            getattr(again, method)(*arguments)
+        return again
 
     def _run(self, **inputs: torch.Tensor) -> Any:
         model = self.model
@@ -74,6 +92,14 @@ class Sequence:
         finally:
             for path, module in unused.items():
                 model.set_submodule(path, module)
+
+
+def bfloat16_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy whose parameters are bfloat16; what is computed from the config stays float32, as in a load."""
+    copy = deepcopy(model)
+    for parameter in copy.parameters():
+        parameter.data = parameter.data.bfloat16()
+    return copy
 
 
 def computed_modules(model: PreTrainedModel) -> list[str]:

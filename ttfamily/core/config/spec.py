@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
+from ttfamily.core.config.own import Own
 from ttfamily.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
     Validator: TypeAlias = Callable[[Any, attrs.Attribute[Any], Any], None]
@@ -252,6 +253,8 @@ class ModelSpec:
     :param residual: ``sequential``: the MLP reads what attention has been added to. ``parallel``: both
         read the layer's input, each through a norm of its own, and are added to it together.
         ``parallel_shared_norm``: both read the output of attention's norm.
+    :param own: values that the family's own blocks and transforms read, and nobody else; a value that changes
+        the graph belongs here or into another field, since specs that are equal are the same model to ttfamily.
     :raises ConfigError: naming the field that cannot be.
     """
 
@@ -265,6 +268,7 @@ class ModelSpec:
     rope: RopeSpec = attrs.field(validator=_made_of(RopeSpec))
     mlp: MlpSpec = attrs.field(validator=_made_of(MlpSpec))
     residual: Residual = attrs.field(default="sequential", validator=_one_of(*get_args(Residual)))
+    own: Mapping[str, Any] = attrs.field(factory=dict, converter=Own)
 
     @attention.validator
     def _has_a_window_for_every_layer(self, attribute: attrs.Attribute[Any], value: AttentionSpec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,11 +14,13 @@ from ttfamily.testing import strategies
 from ttfamily.testing.configs import MODEL_LENGTHS
 from ttfamily.testing.conformance.chosen import drawn
 from ttfamily.testing.conformance.subject import Subject
-from ttfamily.testing.correlation import assert_pcc
+from ttfamily.testing.correlation import assert_pcc, pcc
 from ttfamily.testing.models import make_model
-from ttfamily.testing.reference import Sequence
+from ttfamily.testing.reference import Sequence, bfloat16_copy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from transformers import PreTrainedModel
 
     from ttfamily.core.mesh.mesh import Mesh
@@ -41,7 +44,9 @@ class LogitTests(Subject):
     def test_logits_of_prefill_and_32_decode_steps(self, tt_mesh: Mesh, data: Data, batch: Batch, seed: int) -> None:
         hf = make_model(self.draw(data, **MODELS), seed)
         with self.loaded(hf, tt_mesh, max_batch_size=len(batch.tokens), max_seq_len=LONGEST + STEPS) as model:
-            compare(run(model, batch, seed, STEPS), expect(hf, batch, seed, STEPS), MODEL_PCC)
+            got = run(model, batch, seed, STEPS)
+        wanted = expect(hf, batch, seed, STEPS)
+        compare(got, wanted, MODEL_PCC, partial(reached_in_bfloat16, hf, batch, seed, STEPS))
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -65,7 +70,7 @@ class LogitTests(Subject):
             finally:
                 mesh.close()
         for other in logits[1:]:
-            compare(other, logits[0], SAME_PCC)
+            compare(other, logits[0], SAME_PCC, partial(reached_in_bfloat16, hf, batch, seed, 4))
 
 
 def run(model: Model, batch: Batch, seed: int, steps: int) -> torch.Tensor:
@@ -101,8 +106,25 @@ def forced(batch: Batch, vocab_size: int, steps: int, seed: int) -> torch.Tensor
     return strategies.random_tokens(vocab_size, len(batch.tokens) * steps, seed - 1).reshape(-1, steps)
 
 
-def compare(got: torch.Tensor, want: torch.Tensor, at_least: float) -> None:
-    """Compare the logits of every user and every step on their own."""
+def reached_in_bfloat16(hf: PreTrainedModel, batch: Batch, seed: int, steps: int) -> list[float]:
+    """Return the correlation of Hugging Face in bfloat16 with itself in float32, of every step and user."""
+    parts = (expect(model, batch, seed, steps).flatten(0, 1) for model in (bfloat16_copy(hf), hf))
+    return [pcc(one, other) for one, other in zip(*parts, strict=True)]
+
+
+def compare(
+    got: torch.Tensor, want: torch.Tensor, at_least: float, bfloat16: Callable[[], list[float]] | None = None
+) -> None:
+    """Compare the logits of every user and every step on their own.
+
+    :param bfloat16: as for :func:`~ttfamily.testing.assert_pcc`, of every step and user; called once, if at all.
+    """
+    __tracebackhide__ = True
     assert got.shape == want.shape
-    for one, other in zip(got.flatten(0, 1), want.flatten(0, 1), strict=True):
-        assert_pcc(one, other, at_least)
+    reached = bfloat16 and cache(bfloat16)
+    for place, (one, other) in enumerate(zip(got.flatten(0, 1), want.flatten(0, 1), strict=True)):
+        assert_pcc(one, other, at_least, bfloat16=reached and partial(_at, reached, place))
+
+
+def _at(values: Callable[[], list[float]], place: int) -> float:
+    return values()[place]
