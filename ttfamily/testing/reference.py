@@ -9,8 +9,12 @@ import torch
 from transformers import DynamicCache
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from transformers import PreTrainedModel
 
+COPIES = 8
+BF16_STEP = 2.0**-8
 # n tokens, D hidden_size
 
 
@@ -71,15 +75,13 @@ class Sequence:
         kept = self.cache.layers[layer]
         return kept.keys[0].float(), kept.values[0].float()
 
-    def in_bfloat16(self) -> Sequence:
-        """Return the same sequence as a bfloat16 copy of the model has it: what bfloat16 itself loses.
-
-        :returns: with what this sequence was given so far; ``last`` is the output of the last of it.
-        """
-        again = Sequence(bfloat16_copy(self.model))
-        for method, arguments in self._calls:
-            getattr(again, method)(*arguments)
-        return again
+    def in_bfloat16(self) -> Iterator[Sequence]:
+        """Replay what this sequence was given in each of :func:`bfloat16_copies`: what bfloat16 itself loses."""
+        for copy in bfloat16_copies(self.model):
+            again = Sequence(copy)
+            for method, arguments in self._calls:
+                getattr(again, method)(*arguments)
+            yield again
 
     def _run(self, **inputs: torch.Tensor) -> Any:
         model = self.model
@@ -94,12 +96,18 @@ class Sequence:
                 model.set_submodule(path, module)
 
 
-def bfloat16_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a copy whose parameters are bfloat16; what is computed from the config stays float32, as in a load."""
-    copy = deepcopy(model)
-    for parameter in copy.parameters():
-        parameter.data = parameter.data.bfloat16()
-    return copy
+def bfloat16_copies(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
+    """Make copies in bfloat16 that a rounding tells apart: the model itself, then with weights a rounding away.
+
+    One copy alone says little where two scores are nearly alike: which of them wins is decided by roundings. What is
+    computed from the config stays float32, as in a load.
+    """
+    for number in range(COPIES):
+        copy, numbers = deepcopy(model), torch.Generator().manual_seed(number)
+        for parameter in copy.parameters():
+            noise = 2.0 * torch.rand(parameter.shape, generator=numbers) - 1.0 if number else 0.0
+            parameter.data = (parameter.data * (1.0 + BF16_STEP * noise)).bfloat16()
+        yield copy
 
 
 def computed_modules(model: PreTrainedModel) -> list[str]:
