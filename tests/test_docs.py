@@ -264,7 +264,7 @@ def test_every_test_of_the_kit_has_its_line_and_bound() -> None:
         ("test_meshes_agree", logits.SAME_PCC),
     ):
         assert re.search(rf"\b{re.escape(str(bound))}(?!\d)", rows[test]), test
-    settable = ("family", "keys", "config_class", "modules", "configs")
+    settable = ("family", "keys", "excluded", "config_class", "modules", "reference", "configs")
     assert not missing(first_cells(page), settable)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +63,35 @@ def test_the_skeleton_installs_imports_and_is_listed(skeleton: tuple[Path, Calla
     assert "tt-dream:dream gets it: the only claim." in run("-m", "ttfamily", "families", "explain", "DreamForCausalLM")
     modules = run("-c", "import sys, tt_dream; print({'torch', 'ttnn', 'transformers'} & set(sys.modules))")
     assert modules == "set()\n"
+
+
+@pytest.mark.parametrize("kind", ["skeleton", "example"])
+def test_an_editable_install_needs_nothing_but_what_ttfamily_brings(kind: str, tmp_path: Path) -> None:
+    package, module = ("tt-dream", "tt_dream") if kind == "skeleton" else ("ttfamily-qwen", "ttfamily_qwen")
+    folder = tmp_path / package
+    if kind == "skeleton":
+        write(folder)
+    else:
+        shutil.copytree(Path(__file__).parent.parent / "examples" / package, folder)
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv/bin/python"
+    (site,) = (tmp_path / "venv/lib").glob("python*/site-packages")
+    (site / "ours.pth").write_text("\n".join([*site_packages(), str(Path(ttfamily.__file__).parent.parent)]))
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install", "-qq"]
+    options = ["--no-index", "--no-deps", "--no-build-isolation", "--editable"]
+    subprocess.run([*pip, *options, str(folder)], check=True, capture_output=True, text=True)
+    code = (
+        "from importlib.metadata import entry_points\n"
+        f"entry, = (e for e in entry_points(group='ttfamily') if e.value == {module!r})\n"
+        "print(entry.load().__file__)"
+    )
+    ran = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert Path(ran.stdout.strip()) == folder / "src" / module / "__init__.py"
+
+
+def site_packages() -> list[str]:
+    """Return where hatchling and all that ttfamily needs are."""
+    return [path for path in sys.path if path.endswith("site-packages")]
 
 
 def test_every_gap_fails_with_its_file_and_line_and_passes_once_filled(

@@ -10,7 +10,7 @@ from transformers import FalconConfig
 
 from ttfamily.plugins.falcon import FALCON
 from ttfamily.testing import Conformance
-from ttfamily.testing.configs import MOST_WEIGHTS, draw_value, positions, ropes, vocabularies
+from ttfamily.testing.configs import MOST_WEIGHTS, draw_value, positions, rope_types, ropes, vocabularies
 from ttfamily.testing.strategies import STEP, mostly_small
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def falcon_configs(
     heads = draw(mostly_small(1, 12, 128) | st.just(71))
     step = math.lcm(STEP, 2 * heads)
     hidden = step * draw(mostly_small(-(-64 // step), 512 // step, max(min(4096, 256 * heads) // step, -(-64 // step))))
-    rope = draw(ropes(trained=64))
+    rope = draw(ropes(trained=64, kinds=rope_types(hidden // heads)))
     keys = {
         "ffn_hidden_size": mostly_small(33, 1024, min(18176, most_weights // (2 * hidden))),
         "vocab_size": vocabularies(),

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from ttfamily.core.mesh.mesh import Mesh
-    from ttfamily.testing.operands import Bench
+    from ttfamily.testing.operands import Operands
 
 
 @pytest.fixture(scope="session")
-def bench(mesh: Mesh) -> Bench:
+def bench(mesh: Mesh) -> Operands:
     """Operands for the open simulated mesh."""
-    from ttfamily.testing.operands import Bench
+    from ttfamily.testing.operands import Operands
 
-    return Bench(mesh)
+    return Operands(mesh)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ttfamily.core.mesh.mesh import Mesh
-    from ttfamily.testing.operands import Bench
+    from ttfamily.testing.operands import Operands
 
 FLOATS = [ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b, ttnn.bfloat4_b]
 INTEGERS = [ttnn.int32, ttnn.uint32, ttnn.uint16, ttnn.uint8]
@@ -60,7 +60,7 @@ def mappers(mesh: Mesh, rank: int) -> dict[str, Any]:
     seed=SEEDS,
 )
 def test_a_mapper_cuts_as_ttnns_own_does_on_host(
-    bench: Bench, shape: tuple[int, ...], dtype: ttnn.DataType, seed: int
+    bench: Operands, shape: tuple[int, ...], dtype: ttnn.DataType, seed: int
 ) -> None:
     source, layout = values(shape, dtype, seed), layout_of(dtype)
     for name, mapper in mappers(bench.mesh, len(shape)).items():
@@ -81,7 +81,7 @@ def test_a_mapper_cuts_as_ttnns_own_does_on_host(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int32, torch.int64, torch.uint8])
-def test_without_a_format_ttnns_own_choice_is_made(bench: Bench, dtype: torch.dtype) -> None:
+def test_without_a_format_ttnns_own_choice_is_made(bench: Operands, dtype: torch.dtype) -> None:
     source = torch.ones(4, 4, dtype=dtype)
     with bench.plain_ttnn():
         want = ttnn.from_torch(source)
@@ -90,23 +90,23 @@ def test_without_a_format_ttnns_own_choice_is_made(bench: Bench, dtype: torch.dt
 
 
 @pytest.mark.parametrize("dtype", TILED)
-def test_a_block_float_is_tiled_without_being_told(bench: Bench, dtype: ttnn.DataType) -> None:
+def test_a_block_float_is_tiled_without_being_told(bench: Operands, dtype: ttnn.DataType) -> None:
     assert ttnn.from_torch(torch.ones(4, 4), dtype=dtype, device=bench.mesh.device).layout == ttnn.TILE_LAYOUT
 
 
 @pytest.mark.tt_meshes("n300")
-def test_a_cut_into_unequal_parts_is_refused(bench: Bench) -> None:
+def test_a_cut_into_unequal_parts_is_refused(bench: Operands) -> None:
     for device in (None, bench.mesh.device):
         with pytest.raises((SimulatorError, RuntimeError), match=r"a multiple of 2|Shard shape mismatch"):
             ttnn.from_torch(torch.ones(3, 4), mesh_mapper=ttnn.ShardTensorToMesh(bench.mesh.device, 0), device=device)
 
 
-def test_a_tensor_without_values_is_refused(bench: Bench) -> None:
+def test_a_tensor_without_values_is_refused(bench: Operands) -> None:
     with pytest.raises(SimulatorError, match="meta device"):
         put(bench.mesh, torch.empty(32, 32, device="meta"), dtype=ttnn.bfloat16)
 
 
-def test_a_host_table_that_changes_later_does_not_change_what_was_written(bench: Bench) -> None:
+def test_a_host_table_that_changes_later_does_not_change_what_was_written(bench: Operands) -> None:
     table = torch.zeros(2, 3, dtype=torch.int32)
     placed, other = integers(bench.mesh, table, ttnn.int32), integers(bench.mesh, table, ttnn.int32)
     write(bench.mesh, table, other)
@@ -118,7 +118,7 @@ def test_a_host_table_that_changes_later_does_not_change_what_was_written(bench:
     assert not read(bench.mesh, other).any()
 
 
-def test_a_write_in_place_does_not_reach_the_host_tensor_that_was_copied(bench: Bench) -> None:
+def test_a_write_in_place_does_not_reach_the_host_tensor_that_was_copied(bench: Operands) -> None:
     cache, new = bench.random(4, 1, 32, 64), bench.random(1, 1, 32, 64)
     host = ttnn.from_torch(
         torch.ones(4, 1, 32, 64, dtype=torch.bfloat16),
@@ -133,7 +133,7 @@ def test_a_write_in_place_does_not_reach_the_host_tensor_that_was_copied(bench: 
     bench.check(cache.tensor, want, roundings=0)
 
 
-def test_a_write_must_fit_its_destination(bench: Bench) -> None:
+def test_a_write_must_fit_its_destination(bench: Operands) -> None:
     placed = integers(bench.mesh, torch.zeros(4, dtype=torch.int32), ttnn.int32)
     for wrong in (
         host_copy(bench.mesh, torch.zeros(5, dtype=torch.int32), dtype=ttnn.int32),
@@ -145,7 +145,7 @@ def test_a_write_must_fit_its_destination(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS])
-def test_memory_that_nobody_wrote_holds_nothing_useful(bench: Bench, dtype: ttnn.DataType) -> None:
+def test_memory_that_nobody_wrote_holds_nothing_useful(bench: Operands, dtype: ttnn.DataType) -> None:
     layout = layout_of(dtype)
     x = ttnn.allocate_tensor_on_device(ttnn.Shape([32, 32]), dtype, layout, bench.mesh.device)
     for part in ttnn.get_device_tensors(x):
@@ -158,7 +158,7 @@ def test_memory_that_nobody_wrote_holds_nothing_useful(bench: Bench, dtype: ttnn
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS])
-def test_zeros(bench: Bench, dtype: ttnn.DataType) -> None:
+def test_zeros(bench: Operands, dtype: ttnn.DataType) -> None:
     before = bench.mesh.dram_bytes()[0]
     on_device = ttnn.zeros([2, 64, 32], dtype, layout_of(dtype), bench.mesh.device)
     assert bench.mesh.dram_bytes()[0] > before
@@ -172,7 +172,7 @@ def test_zeros(bench: Bench, dtype: ttnn.DataType) -> None:
 
 
 @given(dim=st.integers(-3, 2), dtype=FORMATS, seed=SEEDS)
-def test_a_composer_gives_back_what_the_mapper_cut(bench: Bench, dim: int, dtype: ttnn.DataType, seed: int) -> None:
+def test_a_composer_gives_back_what_the_mapper_cut(bench: Operands, dim: int, dtype: ttnn.DataType, seed: int) -> None:
     source, mesh = values((2, 4, 64), dtype, seed), bench.mesh
     mapper, composer = ttnn.ShardTensorToMesh(mesh.device, dim), ttnn.ConcatMeshToTensor(mesh.device, dim)
     with bench.plain_ttnn():
@@ -185,14 +185,14 @@ def test_a_composer_gives_back_what_the_mapper_cut(bench: Bench, dim: int, dtype
         assert torch.equal(got, want)
 
 
-def test_a_composer_joins_the_copies_of_a_replicated_tensor(bench: Bench) -> None:
+def test_a_composer_joins_the_copies_of_a_replicated_tensor(bench: Operands) -> None:
     x = put(bench.mesh, torch.arange(4, dtype=torch.int32), dtype=ttnn.int32, layout=ttnn.ROW_MAJOR_LAYOUT)
     got = ttnn.to_torch(x, mesh_composer=ttnn.ConcatMeshToTensor(bench.mesh.device, 0))
     assert got.tolist() == list(range(4)) * bench.mesh.tensor_parallel
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS])
-def test_a_read_has_the_torch_dtype_that_ttnn_gives(bench: Bench, dtype: ttnn.DataType) -> None:
+def test_a_read_has_the_torch_dtype_that_ttnn_gives(bench: Operands, dtype: ttnn.DataType) -> None:
     source = values((32, 32), dtype, 0)
     with bench.plain_ttnn():
         want = ttnn.to_torch(ttnn.from_torch(source, dtype=dtype, layout=layout_of(dtype)))
@@ -201,12 +201,12 @@ def test_a_read_has_the_torch_dtype_that_ttnn_gives(bench: Bench, dtype: ttnn.Da
     assert torch.equal(got, want)
 
 
-def test_a_read_converts_to_the_dtype_that_is_asked_for(bench: Bench) -> None:
+def test_a_read_converts_to_the_dtype_that_is_asked_for(bench: Operands) -> None:
     part = ttnn.get_device_tensors(bench.random(1, 1, 32, 32).tensor)[0]
     assert ttnn.to_torch(part, torch.float64).dtype == torch.float64
 
 
-def test_what_is_read_is_a_copy(bench: Bench) -> None:
+def test_what_is_read_is_a_copy(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 32)
     for part in ttnn.get_device_tensors(x.tensor):
         ttnn.to_torch(part).zero_()
@@ -215,12 +215,12 @@ def test_what_is_read_is_a_copy(bench: Bench) -> None:
 
 @pytest.mark.tt_meshes("n300")
 @pytest.mark.parametrize("cut", [None, 3])
-def test_a_tensor_on_many_devices_is_not_read_without_a_composer(bench: Bench, cut: int | None) -> None:
+def test_a_tensor_on_many_devices_is_not_read_without_a_composer(bench: Operands, cut: int | None) -> None:
     with pytest.raises(SimulatorError, match="no mesh_composer"):
         ttnn.to_torch(bench.random(1, 1, 32, 32, cut=cut).tensor)
 
 
-def test_parts_come_in_the_order_of_the_devices(bench: Bench) -> None:
+def test_parts_come_in_the_order_of_the_devices(bench: Operands) -> None:
     x = put(
         bench.mesh,
         torch.arange(2.0 * bench.mesh.tensor_parallel)[None],

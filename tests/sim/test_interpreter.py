@@ -20,7 +20,7 @@ from ttfamily.sim.tensor import SimTensor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ttfamily.testing.operands import Bench
+    from ttfamily.testing.operands import Operands
 
 PATCHED = (*TRACE_FUNCTIONS, "get_device_tensors")
 
@@ -32,7 +32,7 @@ def ttnn_functions() -> dict[str, Any]:
 # ---- what is refused
 
 
-def test_an_op_without_a_row_is_named_with_where_to_add_it(bench: Bench) -> None:
+def test_an_op_without_a_row_is_named_with_where_to_add_it(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 32).tensor
     with pytest.raises(SimulatorError, match=r"ttnn\.sin: got an op without a row; .*ttfamily/sim/ops/"):
         ttnn.sin(x)
@@ -50,7 +50,7 @@ def test_an_op_without_a_row_is_named_with_where_to_add_it(bench: Bench) -> None
     ],
 )
 def test_an_argument_that_is_not_simulated_is_refused(
-    bench: Bench, call: Callable[[ttnn.Tensor], Any], argument: str
+    bench: Operands, call: Callable[[ttnn.Tensor], Any], argument: str
 ) -> None:
     with pytest.raises((SimulatorError, RuntimeError, TypeError)) as caught:
         call(bench.random(1, 1, 32, 32).tensor)
@@ -58,14 +58,14 @@ def test_an_argument_that_is_not_simulated_is_refused(
         assert argument in str(caught.value)
 
 
-def test_an_argument_that_only_says_how_is_left_to_ttnn(bench: Bench) -> None:
+def test_an_argument_that_only_says_how_is_left_to_ttnn(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 64)
     got = ttnn.add(x.tensor, x.tensor, memory_config=ttnn.L1_MEMORY_CONFIG)
     assert got.memory_config().buffer_type == ttnn.BufferType.L1
     bench.check(got, [2 * part for part in x.local])
 
 
-def test_a_tensor_made_by_a_method_is_refused_at_its_next_op(bench: Bench) -> None:
+def test_a_tensor_made_by_a_method_is_refused_at_its_next_op(bench: Operands) -> None:
     made = bench.random(1, 1, 32, 64).tensor.reshape((1, 1, 64, 32))
     for use in (lambda: ttnn.add(made, 1.0), lambda: ttnn.to_torch(made), lambda: ttnn.get_device_tensors(made)):
         with pytest.raises(SimulatorError, match=r"carries no simulated values.*instead of the tensor's method"):
@@ -73,17 +73,17 @@ def test_a_tensor_made_by_a_method_is_refused_at_its_next_op(bench: Bench) -> No
 
 
 @pytest.mark.parametrize("method", ["cpu", "item", "to_list", "to_numpy", "to_torch"])
-def test_a_method_that_would_read_the_empty_buffer_is_refused(bench: Bench, method: str) -> None:
+def test_a_method_that_would_read_the_empty_buffer_is_refused(bench: Operands, method: str) -> None:
     x = bench.random(1, 1, 32, 64).tensor
     with pytest.raises(SimulatorError, match=rf"ttnn\.Tensor\.{method}: .*expected ttnn\.to_torch"):
         getattr(x, method)()
 
 
-def test_a_printed_tensor_shows_its_values(bench: Bench) -> None:
+def test_a_printed_tensor_shows_its_values(bench: Operands) -> None:
     assert "0.7500" in repr(bench.put(torch.full((1, 1, 32, 32), 0.75)).tensor)
 
 
-def test_operators_are_ops_too(bench: Bench) -> None:
+def test_operators_are_ops_too(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 32)
     bench.check(x.tensor + x.tensor * 2.0 - 1.0, [3 * part - 1 for part in x.local], roundings=3)
     with pytest.raises(SimulatorError, match="__getitem__"):
@@ -94,7 +94,7 @@ def test_operators_are_ops_too(bench: Bench) -> None:
 
 
 @pytest.fixture
-def broken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+def broken(bench: Operands, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
     """Put another kernel in the place of ttnn.add's."""
 
     def replace(kernel: Callable[..., Any]) -> None:
@@ -113,7 +113,7 @@ def broken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
     ],
 )
 def test_a_kernel_that_disagrees_with_ttnn_is_an_error(
-    bench: Bench, broken: Callable[[Callable[..., Any]], None], kernel: Callable[..., Any], message: str
+    bench: Operands, broken: Callable[[Callable[..., Any]], None], kernel: Callable[..., Any], message: str
 ) -> None:
     broken(kernel)
     x = bench.random(1, 1, 32, 32).tensor
@@ -124,7 +124,7 @@ def test_a_kernel_that_disagrees_with_ttnn_is_an_error(
 # ---- what ttnn checks
 
 
-def test_ttnns_own_validation_comes_through(bench: Bench) -> None:
+def test_ttnns_own_validation_comes_through(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 64).tensor
     with pytest.raises(RuntimeError, match="TT_FATAL"):
         ttnn.matmul(x, x)
@@ -140,7 +140,7 @@ def test_ttnns_own_validation_comes_through(bench: Bench) -> None:
         )
 
 
-def test_the_next_op_works_after_an_error(bench: Bench) -> None:
+def test_the_next_op_works_after_an_error(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 64)
     for wrong in (lambda: ttnn.sin(x.tensor), lambda: ttnn.matmul(x.tensor, x.tensor), lambda: ttnn.add(x.tensor)):
         with pytest.raises((SimulatorError, RuntimeError, TypeError)):
@@ -151,7 +151,7 @@ def test_the_next_op_works_after_an_error(bench: Bench) -> None:
 # ---- buffers
 
 
-def test_a_freed_tensor_cannot_be_used(bench: Bench) -> None:
+def test_a_freed_tensor_cannot_be_used(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 64).tensor
     ttnn.deallocate(x)
     with pytest.raises(SimulatorError, match="it was deallocated"):
@@ -160,7 +160,7 @@ def test_a_freed_tensor_cannot_be_used(bench: Bench) -> None:
         ttnn.add(x, 1.0)
 
 
-def test_an_op_with_nothing_to_do_returns_its_inputs_buffer(bench: Bench) -> None:
+def test_an_op_with_nothing_to_do_returns_its_inputs_buffer(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 64)
     same = ttnn.to_memory_config(ttnn.to_layout(x.tensor, ttnn.TILE_LAYOUT), ttnn.DRAM_MEMORY_CONFIG)
     bench.check(same, x.local, roundings=0)
@@ -169,7 +169,7 @@ def test_an_op_with_nothing_to_do_returns_its_inputs_buffer(bench: Bench) -> Non
         bench.read(same)
 
 
-def test_a_buffer_freed_under_another_shape_cannot_be_read(bench: Bench) -> None:
+def test_a_buffer_freed_under_another_shape_cannot_be_read(bench: Operands) -> None:
     x = bench.random(1, 1, 64, 64)
     view = ttnn.reshape(x.tensor, (1, 2, 32, 64))
     bench.check(view, [part.reshape(1, 2, 32, 64) for part in x.local], roundings=0)
@@ -178,7 +178,7 @@ def test_a_buffer_freed_under_another_shape_cannot_be_read(bench: Bench) -> None
         bench.read(x.tensor)
 
 
-def test_a_write_in_place_that_another_shape_would_miss_is_refused(bench: Bench) -> None:
+def test_a_write_in_place_that_another_shape_would_miss_is_refused(bench: Operands) -> None:
     cache, new = bench.random(4, 1, 32, 64), bench.random(1, 1, 32, 64)
     view = ttnn.reshape(cache.tensor, (1, 4, 32, 64))
     table = bench.put(torch.tensor([[2]], dtype=torch.int32), dtype=ttnn.int32, layout=ttnn.ROW_MAJOR_LAYOUT)
@@ -188,7 +188,7 @@ def test_a_write_in_place_that_another_shape_would_miss_is_refused(bench: Bench)
     bench.check(view, [part.reshape(1, 4, 32, 64) for part in cache.local], roundings=0)
 
 
-def test_freed_memory_is_given_back(bench: Bench) -> None:
+def test_freed_memory_is_given_back(bench: Operands) -> None:
     before = bench.mesh.dram_bytes()[0]
     x = bench.random(1, 1, 1024, 1024).tensor
     assert bench.mesh.dram_bytes()[0] - before >= 2 * 1024 * 1024
@@ -196,7 +196,7 @@ def test_freed_memory_is_given_back(bench: Bench) -> None:
     assert bench.mesh.dram_bytes()[0] == before
 
 
-def test_a_write_in_place_reaches_no_copy(bench: Bench) -> None:
+def test_a_write_in_place_reaches_no_copy(bench: Operands) -> None:
     cache = bench.random(4, 1, 32, 64)
     others = [
         ttnn.clone(cache.tensor),
@@ -216,7 +216,7 @@ def test_a_write_in_place_reaches_no_copy(bench: Bench) -> None:
     assert not torch.equal(bench.read(cache.tensor)[0], cache.local[0])
 
 
-def test_a_write_in_place_is_seen_by_the_parts_of_the_tensor(bench: Bench) -> None:
+def test_a_write_in_place_is_seen_by_the_parts_of_the_tensor(bench: Operands) -> None:
     cache = bench.random(4, 1, 32, 64)
     parts = ttnn.get_device_tensors(cache.tensor)
     copies = [ttnn.clone(part) for part in parts]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ttfamily.core.mesh.mesh import Mesh
-    from ttfamily.testing.operands import Bench
+    from ttfamily.testing.operands import Operands
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def rows(value: float) -> torch.Tensor:
     return torch.full((1, 1, 32, 32), value)
 
 
-def fresh(bench: Bench, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
+def fresh(bench: Operands, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
     """Write tiles into a device tensor, as :func:`ttfamily.core.mesh.placement.write` writes integers."""
     host = ttnn.from_torch(
         values, dtype=tensor.dtype, layout=ttnn.TILE_LAYOUT, mesh_mapper=ttnn.ReplicateTensorToMesh(bench.mesh.device)
@@ -57,7 +57,7 @@ def fresh(bench: Bench, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
 # ---- what a replay does
 
 
-def test_a_replay_computes_on_what_the_inputs_hold_then(bench: Bench) -> None:
+def test_a_replay_computes_on_what_the_inputs_hold_then(bench: Operands) -> None:
     x = bench.put(rows(1.0)).tensor
     trace, y = captured(bench.mesh, lambda: ttnn.add(x, 1.0))
     for value in (5.0, -3.0):
@@ -66,7 +66,7 @@ def test_a_replay_computes_on_what_the_inputs_hold_then(bench: Bench) -> None:
         bench.check(y, [rows(value + 1)] * bench.mesh.tensor_parallel, roundings=0)
 
 
-def test_a_replay_is_what_the_ops_give_one_by_one(bench: Bench) -> None:
+def test_a_replay_is_what_the_ops_give_one_by_one(bench: Operands) -> None:
     mesh, programs = bench.mesh, Programs(bench.mesh)
     devices = mesh.tensor_parallel
     x, w, gamma = bench.random(1, 1, 32, 64), bench.random(1, 1, 64, 64, cut=3), bench.random(1, 1, 1, 64)
@@ -97,7 +97,7 @@ def test_a_replay_is_what_the_ops_give_one_by_one(bench: Bench) -> None:
         assert all(torch.equal(a, b) for a, b in zip(bench.read(cache.tensor), kept, strict=True))
 
 
-def test_each_trace_replays_its_own_ops(bench: Bench) -> None:
+def test_each_trace_replays_its_own_ops(bench: Operands) -> None:
     x = bench.put(rows(2.0)).tensor
     first, a = captured(bench.mesh, lambda: ttnn.add(x, 1.0))
     second, b = captured(bench.mesh, lambda: ttnn.multiply(x, 4.0))
@@ -107,7 +107,7 @@ def test_each_trace_replays_its_own_ops(bench: Bench) -> None:
     bench.check(b, [rows(8.0)] * bench.mesh.tensor_parallel, roundings=0)
 
 
-def test_parts_taken_in_a_capture_show_every_replay(bench: Bench) -> None:
+def test_parts_taken_in_a_capture_show_every_replay(bench: Operands) -> None:
     x = bench.put(rows(0.0)).tensor
     trace, parts = captured(bench.mesh, lambda: ttnn.get_device_tensors(ttnn.add(x, 1.0)))
     for value in (2.0, 3.0):
@@ -119,7 +119,7 @@ def test_parts_taken_in_a_capture_show_every_replay(bench: Bench) -> None:
 # ---- what a capture does
 
 
-def test_a_capture_computes_nothing_and_writes_to_no_cache(bench: Bench) -> None:
+def test_a_capture_computes_nothing_and_writes_to_no_cache(bench: Operands) -> None:
     cache, new = bench.random(4, 1, 32, 64), bench.random(1, 1, 32, 64)
     table = integers(bench.mesh, torch.tensor([[2]], dtype=torch.int32), ttnn.int32)
 
@@ -141,7 +141,7 @@ def test_a_capture_computes_nothing_and_writes_to_no_cache(bench: Bench) -> None
         assert torch.equal(got[2], part[0])
 
 
-def test_a_trace_frees_what_it_makes_and_deallocates(bench: Bench) -> None:
+def test_a_trace_frees_what_it_makes_and_deallocates(bench: Operands) -> None:
     x = bench.put(torch.ones(1, 1, 1024, 1024)).tensor
     made: list[ttnn.Tensor] = []
 
@@ -163,7 +163,7 @@ def test_a_trace_frees_what_it_makes_and_deallocates(bench: Bench) -> None:
         assert float(bench.read(out)[0].mean()) == 4.0
 
 
-def test_a_trace_that_frees_its_own_input_runs_once(bench: Bench) -> None:
+def test_a_trace_that_frees_its_own_input_runs_once(bench: Operands) -> None:
     x, spare = bench.put(rows(1.0)).tensor, bench.put(rows(1.0)).tensor
     ttnn.add(spare, 1.0)
     with capturing(bench.mesh) as trace:
@@ -186,20 +186,22 @@ def test_a_trace_that_frees_its_own_input_runs_once(bench: Bench) -> None:
         ("ttnn.copy_host_to_device_tensor", lambda mesh, x: write(mesh, torch.zeros(1, 1, dtype=torch.int32), x)),
     ],
 )
-def test_a_transfer_in_a_capture_is_refused(bench: Bench, op: str, access: Callable[[Mesh, ttnn.Tensor], Any]) -> None:
+def test_a_transfer_in_a_capture_is_refused(
+    bench: Operands, op: str, access: Callable[[Mesh, ttnn.Tensor], Any]
+) -> None:
     x = integers(bench.mesh, torch.zeros(1, 1, dtype=torch.int32), ttnn.int32)
     with capturing(bench.mesh), pytest.raises(SimulatorError, match=f"{op}: .*inside a trace capture"):
         access(bench.mesh, x)
     access(bench.mesh, x)  # and is fine after it
 
 
-def test_a_host_tensor_may_be_made_in_a_capture(bench: Bench) -> None:
+def test_a_host_tensor_may_be_made_in_a_capture(bench: Operands) -> None:
     with capturing(bench.mesh):
         host = host_copy(bench.mesh, torch.tensor([1], dtype=torch.int32), dtype=ttnn.int32)
     assert ttnn.to_torch(ttnn.get_device_tensors(host)[0]).tolist() == [1]
 
 
-def test_an_op_that_would_be_compiled_in_a_capture_is_refused(bench: Bench) -> None:
+def test_an_op_that_would_be_compiled_in_a_capture_is_refused(bench: Operands) -> None:
     a, b = bench.random(1, 1, 32, 11 * 32).tensor, bench.random(1, 1, 11 * 32, 13 * 32).tensor  # no other test's sizes
     with capturing(bench.mesh), pytest.raises(SimulatorError, match=r"ttnn\.matmul: .*compiled inside"):
         ttnn.matmul(a, b)
@@ -208,19 +210,19 @@ def test_an_op_that_would_be_compiled_in_a_capture_is_refused(bench: Bench) -> N
         ttnn.matmul(a, b)
 
 
-def test_one_capture_at_a_time(bench: Bench) -> None:
+def test_one_capture_at_a_time(bench: Operands) -> None:
     with capturing(bench.mesh), pytest.raises(SimulatorError, match="a second capture while one is open"):
         ttnn.begin_trace_capture(bench.mesh.device, cq_id=0)
 
 
-def test_a_replay_inside_a_capture_is_refused(bench: Bench) -> None:
+def test_a_replay_inside_a_capture_is_refused(bench: Operands) -> None:
     x = bench.put(rows(1.0)).tensor
     trace, _ = captured(bench.mesh, lambda: ttnn.add(x, 1.0))
     with capturing(bench.mesh), pytest.raises(SimulatorError, match="a replay inside a trace capture"):
         replay(bench.mesh, trace)
 
 
-def test_a_released_trace_cannot_run(bench: Bench) -> None:
+def test_a_released_trace_cannot_run(bench: Operands) -> None:
     x = bench.put(rows(1.0)).tensor
     trace, _ = captured(bench.mesh, lambda: ttnn.add(x, 1.0))
     ttnn.release_trace(bench.mesh.device, trace)
@@ -229,13 +231,13 @@ def test_a_released_trace_cannot_run(bench: Bench) -> None:
             use(bench.mesh, trace)
 
 
-def test_only_the_open_capture_can_be_ended(bench: Bench) -> None:
+def test_only_the_open_capture_can_be_ended(bench: Operands) -> None:
     with capturing(bench.mesh) as trace, pytest.raises(SimulatorError, match=rf"got trace {trace + 1}.*\[{trace}\]"):
         ttnn.end_trace_capture(bench.mesh.device, trace + 1, cq_id=0)
     with pytest.raises(SimulatorError, match=f"got trace {trace}"):
         ttnn.end_trace_capture(bench.mesh.device, trace, cq_id=0)
 
 
-def test_a_trace_whose_capture_is_open_cannot_run(bench: Bench) -> None:
+def test_a_trace_whose_capture_is_open_cannot_run(bench: Operands) -> None:
     with capturing(bench.mesh) as trace, pytest.raises(SimulatorError, match=f"got trace {trace}"):
         replay(bench.mesh, trace)

@@ -34,7 +34,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]
     ran = subprocess.run(
         [
             sys.executable, "-m", "pytest", str(HERE / "mistakes.py"), "-q", "-p", "no:cacheprovider", "-k", chosen,
-            "--tt-mesh=n150", "--hypothesis-seed=0", f"--junitxml={report}", "--hypothesis-profile=default",
+            "--tt-mesh=n150", "--hypothesis-seed=0", f"--junitxml={report}", "--hypothesis-profile=quick",
         ],
         capture_output=True,
         text=True,

@@ -81,7 +81,7 @@ def test_a_run_that_has_nothing_to_do_with_ttfamily_imports_nothing_heavy(tmp_pa
     assert "conformance" not in out
 
 
-@pytest.mark.parametrize(("profile", "count"), [("quick", 10), ("thorough", 200)])
+@pytest.mark.parametrize(("profile", "count"), [("quick", 30), ("thorough", 200)])
 def test_profiles(tmp_path: Path, profile: str, count: int) -> None:
     source = f"from hypothesis import settings\ndef test_it(): assert settings().max_examples == {count}\n"
     assert "1 passed" in pytest_run(tmp_path, source, f"--hypothesis-profile={profile}")

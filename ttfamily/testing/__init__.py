@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ttfamily.testing.configs import decoder_configs
     from ttfamily.testing.conformance import Conformance
+    from ttfamily.testing.correlation import assert_pcc, pcc
     from ttfamily.testing.models import loaded, make_model, save_checkpoint
-    from ttfamily.testing.pcc import assert_pcc, pcc
     from ttfamily.testing.strategies import batches, examples, lengths, page_table, prompts
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
 
 _HOME = {
     "Conformance": "conformance",
-    "assert_pcc": "pcc",
+    "assert_pcc": "correlation",
     "batches": "strategies",
     "decoder_configs": "configs",
     "examples": "strategies",
@@ -43,7 +43,7 @@ _HOME = {
     "loaded": "models",
     "make_model": "models",
     "page_table": "strategies",
-    "pcc": "pcc",
+    "pcc": "correlation",
     "prompts": "strategies",
     "save_checkpoint": "models",
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
+from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
@@ -29,11 +30,8 @@ def make_model(config: PretrainedConfig, seed: int = 0, dtype: torch.dtype = tor
     Every projection keeps the scale of what it is given, so that attention scores and logits have
     a spread near 1: neither uniform nor one-hot. Norm weights are not 1 and biases not 0.
     """
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config).to(dtype)
-    model.to_empty(device="cpu")
-    for path in computed_modules(model):
-        model.set_submodule(path, fresh(model, path))  # what it had computed was on the meta device too
+    with _NoRandomParameters():
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.tie_weights()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -42,20 +40,27 @@ def make_model(config: PretrainedConfig, seed: int = 0, dtype: torch.dtype = tor
     return model.eval().requires_grad_(requires_grad=False)
 
 
-def computed_modules(model: PreTrainedModel) -> list[str]:
-    """Paths of the modules that hold what follows from the config and is in no checkpoint: rotary embeddings."""
-    return [name for name, module in model.named_modules() if module._non_persistent_buffers_set]  # noqa: SLF001
+class _NoRandomParameters(TorchFunctionMode):
+    """While a model is made: parameters are not filled with random numbers, which takes most of the time.
 
+    Everything else is as transformers makes it, so that what a module computes from the config is there.
+    """
 
-def fresh(model: PreTrainedModel, path: str) -> Any:
-    """Return a new module like one of :func:`computed_modules`: with dynamic scaling those remember sequences."""
-    return type(model.get_submodule(path))(model.config)
+    RANDOM = ("normal_", "uniform_", "kaiming_uniform_")  # of tensors, of torch.nn.init
+
+    def __torch_function__(
+        self, function: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        filled = args[0] if args else (kwargs or {}).get("tensor")
+        if getattr(function, "__name__", "") in self.RANDOM and isinstance(filled, torch.nn.Parameter):
+            return filled
+        return function(*args, **(kwargs or {}))
 
 
 def fill(name: str, parameter: torch.Tensor, generator: torch.Generator) -> None:
-    """Fill one parameter in place, ``[out_features, in_features]`` or ``[features]``."""
+    """Fill one parameter in place, ``[out_features, in_features]``, ``[experts, ..., ...]`` or ``[features]``."""
     if parameter.dim() > 1:
-        spread = 1.0 if "embed" in name else parameter.shape[1] ** -0.5
+        spread = 1.0 if "embed" in name else parameter.shape[-1] ** -0.5
         parameter.normal_(0.0, spread, generator=generator)
     elif name.endswith("bias"):
         parameter.normal_(0.0, 0.3, generator=generator)

@@ -35,7 +35,7 @@ class Operand:
 
 
 @attrs.define
-class Bench:
+class Operands:
     """Makes operands for one simulated mesh and reads results.
 
     :param mesh: open, simulated.

@@ -25,13 +25,17 @@ def examples(count: int) -> settings:
 
     A failing example is reported as it was drawn: shrinking it would take minutes, and most are small as they are.
     """
-    share = max(1, settings().max_examples * count // DEFAULT_EXAMPLES)
     return settings(
-        max_examples=share,
+        max_examples=share_of(count),
         phases=(Phase.explicit, Phase.reuse, Phase.generate),
         deadline=None,  # it would measure the machine, and a mesh's first program
         suppress_health_check=(HealthCheck.too_slow, HealthCheck.differing_executors, HealthCheck.data_too_large),
     )
+
+
+def share_of(count: int) -> int:
+    """Return how many examples the profile gives a test that has ``count`` of the default profile's 100."""
+    return max(1, settings().max_examples * count // DEFAULT_EXAMPLES)
 
 
 def mostly_small(least: int, common: int, most: int) -> SearchStrategy[int]:

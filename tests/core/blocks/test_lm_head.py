@@ -10,8 +10,8 @@ from transformers import LlamaConfig
 
 from ttfamily.core.blocks.linear import WideLinear
 from ttfamily.testing.blocks import Bench, activations, put_whole, read_logits
+from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.models import make_model, save_checkpoint
-from ttfamily.testing.pcc import assert_pcc
 
 if TYPE_CHECKING:
     from ttfamily.core.mesh.mesh import Mesh

@@ -26,8 +26,8 @@ from ttfamily.core.weights.weights import Weights
 from ttfamily.family import Family
 from ttfamily.testing import strategies
 from ttfamily.testing.blocks import activations, plan_of, put_decode, put_prefill, read_stream, read_sum
+from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.models import fill
-from ttfamily.testing.pcc import assert_pcc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

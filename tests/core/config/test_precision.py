@@ -30,8 +30,8 @@ from ttfamily.core.config.precision import (
 from ttfamily.core.config.precision_policy import POLICIES, PrecisionPolicy, policy
 from ttfamily.errors import PlanError
 from ttfamily.testing.conformance.logits import MODEL_PCC, expect, run
+from ttfamily.testing.correlation import pcc
 from ttfamily.testing.models import loaded, make_model
-from ttfamily.testing.pcc import pcc
 from ttfamily.testing.strategies import Batch
 from ttfamily.tiles import TILE_BYTES
 

@@ -12,8 +12,8 @@ from torch.nn import functional
 from transformers import LlamaConfig
 
 import ttfamily
+from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.models import fresh, make_model, save_checkpoint
-from ttfamily.testing.pcc import assert_pcc
 from ttfamily.testing.strategies import random_tokens
 
 if TYPE_CHECKING:

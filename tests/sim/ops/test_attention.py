@@ -17,7 +17,7 @@ from ttfamily.errors import SimulatorError
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:
-    from ttfamily.testing.operands import Bench, Operand
+    from ttfamily.testing.operands import Operand, Operands
 
 ROWS = {"layout": ttnn.ROW_MAJOR_LAYOUT}
 HEADS = st.sampled_from([(1, 1), (4, 2), (6, 3), (8, 1), (12, 12)])
@@ -67,7 +67,7 @@ def attend_prompt(
     seed=SEEDS,
 )
 def test_a_prompt_attends_to_its_past(
-    bench: Bench,
+    bench: Operands,
     heads: tuple[int, int],
     tokens: int,
     dim: int,
@@ -99,7 +99,7 @@ class Cache:
     table: torch.Tensor
 
     @classmethod
-    def random(cls, bench: Bench, heads: int, dim: int, users: int, pages: int, **placed: object) -> Cache:
+    def random(cls, bench: Operands, heads: int, dim: int, users: int, pages: int, **placed: object) -> Cache:
         keys, values = (bench.random(users * pages + 1, heads, 32, dim, **placed) for _ in range(2))
         order = 1 + torch.randperm(users * pages, generator=bench.numbers)
         return cls(keys, values, order.reshape(users, pages).int())  # block 0 has no owner
@@ -109,7 +109,7 @@ class Cache:
         blocks = self.table[user].long()
         return tuple(torch.cat(list(side.local[device][blocks]), 1) for side in (self.keys, self.values))
 
-    def put(self, bench: Bench, lengths: torch.Tensor | None = None) -> ttnn.Tensor:
+    def put(self, bench: Operands, lengths: torch.Tensor | None = None) -> ttnn.Tensor:
         """The page table on the mesh.
 
         :param lengths: every user's tokens; pages after them name block 0, as the core has it.
@@ -134,7 +134,7 @@ class Cache:
     seed=SEEDS,
 )
 def test_a_later_chunk_attends_to_the_cache(
-    bench: Bench,
+    bench: Operands,
     heads: tuple[int, int],
     tokens: int,
     chunks: int,
@@ -176,7 +176,7 @@ def test_a_later_chunk_attends_to_the_cache(
     seed=SEEDS,
 )
 def test_every_user_of_a_step_attends_up_to_its_position_and_an_empty_slot_gives_nan(
-    bench: Bench,
+    bench: Operands,
     users: int,
     heads: tuple[int, int],
     dim: int,
@@ -226,7 +226,7 @@ def flash_decode(programs: Programs, **sizes: int) -> ttnn.SDPAProgramConfig:
 class OneUser:
     """One user at position 5 of a cache of 64 tokens, read in chunks of 32."""
 
-    bench: Bench
+    bench: Operands
     keys: torch.Tensor
     values: torch.Tensor
 
@@ -246,7 +246,7 @@ class OneUser:
 
 
 @pytest.fixture
-def user(bench: Bench) -> OneUser:
+def user(bench: Operands) -> OneUser:
     bench.reseed(0)
     return OneUser(bench, *(torch.randn(2, 1, 32, 32, generator=bench.numbers) for _ in range(2)))
 
@@ -274,7 +274,7 @@ def test_a_page_that_is_read_ahead_must_name_a_block(user: OneUser) -> None:
 
 
 @prompt_attention
-def test_attention_without_a_mask_is_refused(bench: Bench) -> None:
+def test_attention_without_a_mask_is_refused(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 32).tensor
     with pytest.raises(SimulatorError, match="is_causal=False"):
         ttnn.transformer.scaled_dot_product_attention(x, x, x, is_causal=False)

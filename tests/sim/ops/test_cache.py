@@ -16,7 +16,7 @@ from ttfamily.errors import SimulatorError
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:
-    from ttfamily.testing.operands import Bench, Operand
+    from ttfamily.testing.operands import Operand, Operands
 
 BLOCKS, PAGES = 48, 4
 ROWS = {"layout": ttnn.ROW_MAJOR_LAYOUT}
@@ -34,7 +34,7 @@ class Paged:
     table: torch.Tensor
 
     @classmethod
-    def random(cls, bench: Bench, *, heads: int, size: int, users: int, **placed: object) -> Paged:
+    def random(cls, bench: Operands, *, heads: int, size: int, users: int, **placed: object) -> Paged:
         shuffled = torch.randperm(BLOCKS * users, generator=bench.numbers)
         cache = bench.random(PAGES * users + 1, heads, size, 64, **placed)
         table = shuffled[shuffled < PAGES * users].reshape(users, PAGES).int()
@@ -55,7 +55,7 @@ class Paged:
     seed=SEEDS,
 )
 def test_every_user_writes_one_token_at_its_position(
-    bench: Bench,
+    bench: Operands,
     users: int,
     heads: int,
     size: int,
@@ -107,7 +107,7 @@ def test_every_user_writes_one_token_at_its_position(
     seed=SEEDS,
 )
 def test_a_prompt_fills_the_pages_of_its_user(
-    bench: Bench,
+    bench: Operands,
     tokens: int,
     heads: int,
     size: int,
@@ -140,7 +140,7 @@ def test_a_prompt_fills_the_pages_of_its_user(
 
 @update
 @fill
-def test_writing_into_a_cache_leaves_the_host_tensor_it_came_from_alone(bench: Bench) -> None:
+def test_writing_into_a_cache_leaves_the_host_tensor_it_came_from_alone(bench: Operands) -> None:
     host = torch.zeros(4, 1, 32, 64, dtype=torch.bfloat16)
     cache, table = bench.put(host), bench.put(torch.tensor([[2, 1]], dtype=torch.int32), dtype=ttnn.int32, **ROWS)
     prompt = bench.random(1, 1, 32, 64)
@@ -168,7 +168,7 @@ def test_writing_into_a_cache_leaves_the_host_tensor_it_came_from_alone(bench: B
     ],
 )
 def test_a_token_that_would_go_beside_the_cache_is_an_error(
-    bench: Bench, position: int, pages: list[int], message: str
+    bench: Operands, position: int, pages: list[int], message: str
 ) -> None:
     cache = bench.random(4, 1, 32, 64)
     token = bench.random(1, 1, 1, 64, memory_config=Programs(bench.mesh).user_sharded(1, 1, 64))
@@ -182,7 +182,7 @@ def test_a_token_that_would_go_beside_the_cache_is_an_error(
 
 
 @fill
-def test_a_page_that_names_no_block_is_an_error(bench: Bench) -> None:
+def test_a_page_that_names_no_block_is_an_error(bench: Operands) -> None:
     cache, prompt = bench.random(4, 1, 32, 64), bench.random(1, 1, 32, 64)
     table = bench.put(torch.tensor([[4]], dtype=torch.int32), dtype=ttnn.int32, **ROWS)
     with pytest.raises(SimulatorError, match=r"page table entries \[4\] where 4 blocks are"):
@@ -190,7 +190,7 @@ def test_a_page_that_names_no_block_is_an_error(bench: Bench) -> None:
 
 
 @fill
-def test_an_argument_that_is_not_simulated_is_refused(bench: Bench) -> None:
+def test_an_argument_that_is_not_simulated_is_refused(bench: Operands) -> None:
     cache, prompt = bench.random(4, 1, 32, 64), bench.random(1, 1, 128, 64)
     table = bench.put(torch.tensor([[1, 2, 3, 0]], dtype=torch.int32), dtype=ttnn.int32, **ROWS)
     with pytest.raises(SimulatorError, match="cache_position_modulo"):
@@ -201,7 +201,7 @@ def test_an_argument_that_is_not_simulated_is_refused(bench: Bench) -> None:
 
 
 @update
-def test_more_heads_than_a_tile_has_rows_are_refused(bench: Bench) -> None:
+def test_more_heads_than_a_tile_has_rows_are_refused(bench: Operands) -> None:
     cache, x = bench.random(2, 33, 32, 32), bench.random(1, 1, 33, 32)
     x = ttnn.to_memory_config(x.tensor, Programs(bench.mesh).user_sharded(1, 33, 32))
     positions, pages = (bench.put(torch.zeros(*shape).int(), dtype=ttnn.int32, **ROWS) for shape in ((1,), (1, 1)))

@@ -14,7 +14,7 @@ from ttfamily.core.layout.programs import Programs
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:
-    from ttfamily.testing.operands import Bench
+    from ttfamily.testing.operands import Operands
 
 n300 = pytest.mark.tt_meshes("n300")  # there is nothing to collect on one device
 CUT = st.sampled_from([None, 2, 3])
@@ -22,7 +22,7 @@ DTYPES = st.sampled_from([ttnn.bfloat16, ttnn.bfloat8_b])
 AXES = st.sampled_from([None, 1])
 
 
-def rounded(bench: Bench, want: list[torch.Tensor], dtype: ttnn.DataType) -> list[torch.Tensor]:
+def rounded(bench: Operands, want: list[torch.Tensor], dtype: ttnn.DataType) -> list[torch.Tensor]:
     return [bench.stored(part.float(), dtype) for part in want]
 
 
@@ -30,7 +30,7 @@ def rounded(bench: Bench, want: list[torch.Tensor], dtype: ttnn.DataType) -> lis
 @pytest.mark.kernel("ttnn.all_reduce")
 @given(rows=st.sampled_from([1, 32, 64]), sharded=st.booleans(), cut=CUT, dtype=DTYPES, axis=AXES, seed=SEEDS)
 def test_all_reduce_gives_every_device_the_sum(
-    bench: Bench, rows: int, sharded: bool, cut: int | None, dtype: ttnn.DataType, axis: int | None, seed: int
+    bench: Operands, rows: int, sharded: bool, cut: int | None, dtype: ttnn.DataType, axis: int | None, seed: int
 ) -> None:
     bench.reseed(seed)
     memory = ttnn.DRAM_MEMORY_CONFIG
@@ -45,7 +45,7 @@ def test_all_reduce_gives_every_device_the_sum(
 @pytest.mark.kernel("ttnn.reduce_scatter")
 @given(dim=st.sampled_from([3, 2, -1]), cut=CUT, dtype=DTYPES, axis=AXES, seed=SEEDS)
 def test_reduce_scatter_gives_every_device_its_part_of_the_sum(
-    bench: Bench, dim: int, cut: int | None, dtype: ttnn.DataType, axis: int | None, seed: int
+    bench: Operands, dim: int, cut: int | None, dtype: ttnn.DataType, axis: int | None, seed: int
 ) -> None:
     bench.reseed(seed)
     x = bench.random(1, 1, 128, 256, cut=cut, dtype=dtype)
@@ -57,7 +57,7 @@ def test_reduce_scatter_gives_every_device_its_part_of_the_sum(
 @pytest.mark.kernel("ttnn.all_gather")
 @given(dim=st.sampled_from([3, 2, 1, -2]), cut=CUT, dtype=DTYPES, axis=AXES, seed=SEEDS)
 def test_all_gather_gives_every_device_the_whole(
-    bench: Bench, dim: int, cut: int | None, dtype: ttnn.DataType, axis: int | None, seed: int
+    bench: Operands, dim: int, cut: int | None, dtype: ttnn.DataType, axis: int | None, seed: int
 ) -> None:
     bench.reseed(seed)
     x = bench.random(1, 2, 64, 96, cut=cut, dtype=dtype)

@@ -17,7 +17,7 @@ from ttfamily.errors import SimulatorError
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:
-    from ttfamily.testing.operands import Bench, Operand
+    from ttfamily.testing.operands import Operand, Operands
 
 OPS = (ttnn.add, ttnn.subtract, ttnn.multiply)
 arithmetic = pytest.mark.kernel("ttnn.add", "ttnn.subtract", "ttnn.multiply")
@@ -48,7 +48,7 @@ def golden(op: Any, *operands: Operand | float, **kwargs: Any) -> list[torch.Ten
     seed=SEEDS,
 )
 def test_arithmetic_is_that_of_the_golden_functions(
-    bench: Bench, first: tuple[int, ...], second: str, dtype: ttnn.DataType, cuts: tuple[Any, Any], seed: int
+    bench: Operands, first: tuple[int, ...], second: str, dtype: ttnn.DataType, cuts: tuple[Any, Any], seed: int
 ) -> None:
     bench.reseed(seed)
     shapes = {
@@ -67,7 +67,7 @@ def test_arithmetic_is_that_of_the_golden_functions(
 
 
 @arithmetic
-def test_either_operand_can_be_a_number(bench: Bench) -> None:
+def test_either_operand_can_be_a_number(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 32, cut=3)
     for op in OPS:
         bench.check(op(x.tensor, 1.5), golden(op, x, 1.5))
@@ -75,7 +75,7 @@ def test_either_operand_can_be_a_number(bench: Bench) -> None:
 
 
 @arithmetic
-def test_integers_stay_exact(bench: Bench) -> None:
+def test_integers_stay_exact(bench: Operands) -> None:
     values = torch.randint(-(2**26), 2**26, (1, 1, 32, 32), dtype=torch.int32, generator=bench.numbers)
     a, b = bench.put(values, dtype=ttnn.int32), bench.put(values.flip(-1) // 2**14, dtype=ttnn.int32)
     for op, exact in zip(OPS, (torch.add, torch.sub, torch.mul), strict=True):
@@ -85,7 +85,7 @@ def test_integers_stay_exact(bench: Bench) -> None:
 
 @pytest.mark.kernel("ttnn.multiply")
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_a_fused_activation_is_applied_to_its_own_operand(bench: Bench, name: str) -> None:
+def test_a_fused_activation_is_applied_to_its_own_operand(bench: Operands, name: str) -> None:
     programs = Programs(bench.mesh)
     memory = programs.width_sharded(256, programs.cores_of(256))
     gate, up = (bench.random(1, 1, 32, 256, cut=3, memory_config=memory) for _ in range(2))
@@ -101,13 +101,13 @@ def test_a_fused_activation_is_applied_to_its_own_operand(bench: Bench, name: st
 
 
 @pytest.mark.parametrize("activation", [ttnn.UnaryWithParam(ttnn.UnaryOpType.GELU, 1.0), ttnn.UnaryOpType.GELU])
-def test_gelu_by_table_is_refused(bench: Bench, activation: Any) -> None:
+def test_gelu_by_table_is_refused(bench: Operands, activation: Any) -> None:
     x = bench.random(1, 1, 32, 32).tensor
     with pytest.raises(SimulatorError, match="as a table"):
         ttnn.multiply(x, x, activations=[activation])
 
 
-def test_an_activation_that_is_not_simulated_is_refused(bench: Bench) -> None:
+def test_an_activation_that_is_not_simulated_is_refused(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 32).tensor
     with pytest.raises(SimulatorError, match="ACTIVATIONS"):
         ttnn.add(x, x, activations=[ttnn.UnaryOpType.TANH])
@@ -116,7 +116,7 @@ def test_an_activation_that_is_not_simulated_is_refused(bench: Bench) -> None:
 @pytest.mark.kernel("ttnn.typecast")
 @pytest.mark.parametrize("wanted", [ttnn.bfloat8_b, ttnn.bfloat4_b, ttnn.float32, ttnn.bfloat16])
 @pytest.mark.parametrize("given_", [ttnn.bfloat16, ttnn.bfloat8_b, ttnn.float32])
-def test_a_cast_rounds_as_ttnn_does_on_host(bench: Bench, given_: ttnn.DataType, wanted: ttnn.DataType) -> None:
+def test_a_cast_rounds_as_ttnn_does_on_host(bench: Operands, given_: ttnn.DataType, wanted: ttnn.DataType) -> None:
     x = bench.random(1, 2, 32, 64, cut=1, dtype=given_)
     want = [bench.stored(part.float(), wanted) for part in x.local]
     bench.check(ttnn.typecast(x.tensor, wanted), want, roundings=0)
@@ -124,7 +124,7 @@ def test_a_cast_rounds_as_ttnn_does_on_host(bench: Bench, given_: ttnn.DataType,
 
 
 @pytest.mark.kernel("ttnn.typecast")
-def test_a_cast_of_integers_keeps_them(bench: Bench) -> None:
+def test_a_cast_of_integers_keeps_them(bench: Operands) -> None:
     values = torch.arange(32 * 32, dtype=torch.int32).reshape(1, 1, 32, 32)
     x = bench.put(values, dtype=ttnn.uint32)
     bench.check(ttnn.typecast(x.tensor, ttnn.int32), x.local, roundings=0)
@@ -132,14 +132,14 @@ def test_a_cast_of_integers_keeps_them(bench: Bench) -> None:
     bench.check(ttnn.typecast(x.tensor, ttnn.float32), x.local, roundings=0)
 
 
-def test_a_cast_of_floats_to_integers_is_refused(bench: Bench) -> None:
+def test_a_cast_of_floats_to_integers_is_refused(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 32)
     with pytest.raises(SimulatorError, match="rounds"):
         ttnn.typecast(x.tensor, ttnn.int32)
 
 
 @pytest.mark.kernel("ttnn.unary_chain")
-def test_a_chain_of_activations(bench: Bench) -> None:
+def test_a_chain_of_activations(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 64, cut=3)
     chain = [ttnn.UnaryWithParam(ttnn.UnaryOpType.RELU), ttnn.UnaryWithParam(ttnn.UnaryOpType.SILU)]
     want = [torch.nn.functional.silu(part.relu()) for part in x.local]

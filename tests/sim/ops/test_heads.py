@@ -19,7 +19,7 @@ from ttfamily.testing.operands import assert_rounded
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:
-    from ttfamily.testing.operands import Bench
+    from ttfamily.testing.operands import Operands
 
 
 @attrs.frozen
@@ -50,7 +50,7 @@ CUT = st.booleans()
 @pytest.mark.kernel("ttnn.experimental.nlp_create_qkv_heads")
 @given(heads=HEADS, tokens=TOKENS, cut=CUT, transposed=st.booleans(), seed=SEEDS)
 def test_a_prompt_is_split_into_heads(
-    bench: Bench, heads: Heads, tokens: int, cut: bool, transposed: bool, seed: int
+    bench: Operands, heads: Heads, tokens: int, cut: bool, transposed: bool, seed: int
 ) -> None:
     bench.reseed(seed)
     x = bench.random(1, 1, tokens, heads.width, cut=3 if cut else None)
@@ -67,7 +67,7 @@ def test_a_prompt_is_split_into_heads(
 
 @pytest.mark.kernel("ttnn.experimental.nlp_create_qkv_heads_decode")
 @given(heads=HEADS.filter(lambda h: h.query <= 32), users=USERS, cut=CUT, seed=SEEDS)
-def test_a_step_is_split_into_heads(bench: Bench, heads: Heads, users: int, cut: bool, seed: int) -> None:
+def test_a_step_is_split_into_heads(bench: Operands, heads: Heads, users: int, cut: bool, seed: int) -> None:
     bench.reseed(seed)
     programs = Programs(bench.mesh)
     memory = programs.width_sharded(heads.width, programs.cores_of(heads.width))
@@ -86,7 +86,7 @@ def test_a_step_is_split_into_heads(bench: Bench, heads: Heads, users: int, cut:
 
 @pytest.mark.kernel("ttnn.experimental.nlp_concat_heads")
 @given(heads=HEADS, tokens=TOKENS, cut=CUT, seed=SEEDS)
-def test_heads_of_a_prompt_are_merged(bench: Bench, heads: Heads, tokens: int, cut: bool, seed: int) -> None:
+def test_heads_of_a_prompt_are_merged(bench: Operands, heads: Heads, tokens: int, cut: bool, seed: int) -> None:
     bench.reseed(seed)
     x = bench.random(1, heads.query, tokens, heads.dim, cut=1 if cut else None)
     want = [torch.cat([local[:, h] for h in range(heads.query)], -1)[:, None] for local in x.local]
@@ -96,7 +96,7 @@ def test_heads_of_a_prompt_are_merged(bench: Bench, heads: Heads, tokens: int, c
 @pytest.mark.kernel("ttnn.experimental.nlp_concat_heads_decode")
 @given(heads=HEADS.filter(lambda h: h.query <= 32), users=USERS, cut=CUT, seed=SEEDS)
 def test_heads_of_a_step_are_merged_and_rows_without_a_user_are_nan(
-    bench: Bench, heads: Heads, users: int, cut: bool, seed: int
+    bench: Operands, heads: Heads, users: int, cut: bool, seed: int
 ) -> None:
     bench.reseed(seed)
     memory = Programs(bench.mesh).user_sharded(users, heads.query, heads.dim)
@@ -111,7 +111,7 @@ def test_heads_of_a_step_are_merged_and_rows_without_a_user_are_nan(
     bench.check(got, want, roundings=0)
 
 
-def angles(bench: Bench, positions: int, rotary: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+def angles(bench: Operands, positions: int, rotary: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Random cosines and sines in Hugging Face's order, ``[positions, dim]``: the rest of a head is not turned."""
     theta = 6.3 * torch.rand(positions, rotary // 2, generator=bench.numbers)
     cos = torch.cat([theta.cos(), theta.cos(), torch.ones(positions, dim - rotary)], -1)
@@ -137,7 +137,7 @@ rotary_embedding = pytest.mark.kernel("ttnn.experimental.rotary_embedding_llama"
 @rotary_embedding
 @given(dims=DIMS, heads=st.sampled_from([1, 3, 8]), tokens=TOKENS, cut=CUT, seed=SEEDS)
 def test_a_prompt_is_turned_as_hugging_face_turns_it(
-    bench: Bench, dims: tuple[int, int], heads: int, tokens: int, cut: bool, seed: int
+    bench: Operands, dims: tuple[int, int], heads: int, tokens: int, cut: bool, seed: int
 ) -> None:
     bench.reseed(seed)
     dim, rotary = dims
@@ -153,7 +153,7 @@ def test_a_prompt_is_turned_as_hugging_face_turns_it(
 @rotary_embedding
 @given(dims=DIMS, heads=st.sampled_from([1, 3, 8]), users=USERS, cut=CUT, seed=SEEDS)
 def test_every_user_of_a_step_is_turned_by_its_own_angle(
-    bench: Bench, dims: tuple[int, int], heads: int, users: int, cut: bool, seed: int
+    bench: Operands, dims: tuple[int, int], heads: int, users: int, cut: bool, seed: int
 ) -> None:
     bench.reseed(seed)
     dim, rotary = dims
@@ -178,6 +178,6 @@ def unpaired(x: torch.Tensor, rotary: int) -> torch.Tensor:
     return torch.cat([turned[..., 0::2], turned[..., 1::2], x[..., rotary:]], -1)
 
 
-def check_turned(bench: Bench, got: Any, want: list[torch.Tensor], rotary: int) -> None:
+def check_turned(bench: Operands, got: Any, want: list[torch.Tensor], rotary: int) -> None:
     for part, wanted in zip(bench.read(got), want, strict=True):
         assert_rounded(unpaired(part, rotary), wanted)

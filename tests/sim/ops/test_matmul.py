@@ -18,7 +18,7 @@ from ttfamily.core.layout.programs import Programs
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:
-    from ttfamily.testing.operands import Bench, Operand
+    from ttfamily.testing.operands import Operand, Operands
 
 WIDTHS = st.sampled_from([32, 64, 96, 256, 320])
 FORMATS = st.sampled_from(["bf16", "bfp8", "bfp4"])
@@ -56,7 +56,7 @@ class Case:
     seed=SEEDS,
 )
 def test_a_decode_projection(
-    bench: Bench, k: int, n: int, users: int, format_: Any, cuts: Any, bias: bool, activation: str | None, seed: int
+    bench: Operands, k: int, n: int, users: int, format_: Any, cuts: Any, bias: bool, activation: str | None, seed: int
 ) -> None:
     bench.reseed(seed)
     programs, precision = Programs(bench.mesh), WeightPrecision(format_)
@@ -87,7 +87,7 @@ def test_a_decode_projection(
     seed=SEEDS,
 )
 def test_a_prefill_projection(
-    bench: Bench, k: int, n: int, tokens: int, format_: Any, cuts: Any, bias: bool, activation: str | None, seed: int
+    bench: Operands, k: int, n: int, tokens: int, format_: Any, cuts: Any, bias: bool, activation: str | None, seed: int
 ) -> None:
     bench.reseed(seed)
     programs = Programs(bench.mesh)
@@ -113,7 +113,13 @@ def test_a_prefill_projection(
     seed=SEEDS,
 )
 def test_a_batch_of_products(
-    bench: Bench, batch: tuple[int, int], m: int, transposed: tuple[bool, bool], one_weight: bool, cuts: Any, seed: int
+    bench: Operands,
+    batch: tuple[int, int],
+    m: int,
+    transposed: tuple[bool, bool],
+    one_weight: bool,
+    cuts: Any,
+    seed: int,
 ) -> None:
     bench.reseed(seed)
     a_shape, b_shape = [*batch, m, 64], [*((1, 1) if one_weight else batch), 64, 96]
@@ -129,7 +135,7 @@ def test_a_batch_of_products(
 
 
 @pytest.mark.kernel("ttnn.matmul")
-def test_float32_sums_reach_a_float32_output(bench: Bench) -> None:
+def test_float32_sums_reach_a_float32_output(bench: Operands) -> None:
     x, w = bench.random(1, 1, 32, 512, cut=2), bench.random(1, 1, 512, 64)
     got = bench.read(ttnn.matmul(x.tensor, w.tensor, dtype=ttnn.float32))
     for part, a, b in zip(got, x.local, w.local, strict=True):
@@ -137,7 +143,7 @@ def test_float32_sums_reach_a_float32_output(bench: Bench) -> None:
 
 
 @pytest.mark.kernel("ttnn.linear")
-def test_rows_that_hold_nan_spoil_no_other_row(bench: Bench) -> None:
+def test_rows_that_hold_nan_spoil_no_other_row(bench: Operands) -> None:
     values = torch.randn(1, 1, 32, 64)
     values[0, 0, 7] = torch.nan
     x, w = bench.put(values), bench.random(1, 1, 64, 96, cut=3)

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfamily.core.layout.programs import Programs
+from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.operands import assert_rounded
-from ttfamily.testing.pcc import assert_pcc
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:
-    from ttfamily.testing.operands import Bench, Operand
+    from ttfamily.testing.operands import Operand, Operands
 
 OPS = (ttnn.rms_norm, ttnn.layer_norm)
 norms = pytest.mark.kernel("ttnn.rms_norm", "ttnn.layer_norm")
@@ -47,7 +47,7 @@ def golden(
     seed=SEEDS,
 )
 def test_a_norm(
-    bench: Bench,
+    bench: Operands,
     width: int,
     rows: int,
     sharded: bool,
@@ -88,7 +88,7 @@ def test_a_norm(
 
 
 @norms
-def test_rows_that_hold_nan_spoil_no_other_row(bench: Bench) -> None:
+def test_rows_that_hold_nan_spoil_no_other_row(bench: Operands) -> None:
     values = torch.randn(1, 1, 32, 64)
     values[0, 0, 3] = torch.nan
     x = bench.put(values)
@@ -107,17 +107,17 @@ WIDTHS, ROWS = st.sampled_from([32, 96, 512]), st.sampled_from([1, 7, 32, 64])
 
 @pytest.mark.kernel("ttnn.rms_norm_pre_all_gather", "ttnn.rms_norm_post_all_gather")
 @given(width=WIDTHS, rows=ROWS, seed=SEEDS)
-def test_an_rms_norm_of_parts(bench: Bench, width: int, rows: int, seed: int) -> None:
+def test_an_rms_norm_of_parts(bench: Operands, width: int, rows: int, seed: int) -> None:
     check_parts(bench, "rms", width, rows, seed)
 
 
 @pytest.mark.kernel("ttnn.layer_norm_pre_all_gather", "ttnn.layer_norm_post_all_gather")
 @given(width=WIDTHS, rows=ROWS, seed=SEEDS)
-def test_a_layer_norm_of_parts(bench: Bench, width: int, rows: int, seed: int) -> None:
+def test_a_layer_norm_of_parts(bench: Operands, width: int, rows: int, seed: int) -> None:
     check_parts(bench, "layer", width, rows, seed)
 
 
-def check_parts(bench: Bench, kind: str, width: int, rows: int, seed: int) -> None:
+def check_parts(bench: Operands, kind: str, width: int, rows: int, seed: int) -> None:
     """Compare the statistics, and the norm by all devices' statistics, with ttnn's golden functions."""
     bench.reseed(seed)
     before, after, numbers = PARTS[kind]
@@ -139,7 +139,7 @@ def check_parts(bench: Bench, kind: str, width: int, rows: int, seed: int) -> No
     assert gathered.shape[-1] == 32 * numbers * bench.mesh.tensor_parallel
 
 
-def test_norms_of_parts_over_the_mesh_are_the_norm_of_the_whole(bench: Bench) -> None:
+def test_norms_of_parts_over_the_mesh_are_the_norm_of_the_whole(bench: Operands) -> None:
     x, weight = bench.random(1, 1, 40, 1024, cut=3), bench.random(1, 1, 1, 1024, cut=3)
     whole, gain = (torch.cat(each.local, -1) for each in (x, weight))
     for op, (before, after, _) in zip(OPS, PARTS.values(), strict=True):

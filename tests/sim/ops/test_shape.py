@@ -17,7 +17,7 @@ from ttfamily.testing.strategies import SEEDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ttfamily.testing.operands import Bench, Operand
+    from ttfamily.testing.operands import Operand, Operands
 
 ALL = st.sampled_from([None, 1, 3])
 
@@ -29,7 +29,7 @@ def apply(function: Callable[[torch.Tensor], torch.Tensor], x: Operand) -> list[
 @pytest.mark.kernel("ttnn.to_memory_config", "ttnn.sharded_to_interleaved", "ttnn.interleaved_to_sharded", "ttnn.clone")
 @given(rows=st.sampled_from([1, 9, 32]), cut=ALL, dtype=st.sampled_from([ttnn.bfloat16, ttnn.bfloat8_b]), seed=SEEDS)
 def test_a_change_of_memory_changes_no_value(
-    bench: Bench, rows: int, cut: int | None, dtype: ttnn.DataType, seed: int
+    bench: Operands, rows: int, cut: int | None, dtype: ttnn.DataType, seed: int
 ) -> None:
     bench.reseed(seed)
     programs = Programs(bench.mesh)
@@ -45,7 +45,7 @@ def test_a_change_of_memory_changes_no_value(
 
 @pytest.mark.kernel("ttnn.to_memory_config")
 @given(users=st.sampled_from([1, 5, 32]), heads=st.sampled_from([1, 4, 40]), cut=st.sampled_from([None, 2]), seed=SEEDS)
-def test_a_core_for_every_user(bench: Bench, users: int, heads: int, cut: int | None, seed: int) -> None:
+def test_a_core_for_every_user(bench: Operands, users: int, heads: int, cut: int | None, seed: int) -> None:
     bench.reseed(seed)
     x = bench.random(1, users, heads, 64, cut=cut)
     memory = Programs(bench.mesh).user_sharded(users, heads, 64)
@@ -54,7 +54,7 @@ def test_a_core_for_every_user(bench: Bench, users: int, heads: int, cut: int | 
 
 @pytest.mark.kernel("ttnn.to_layout", "ttnn.tilize", "ttnn.untilize")
 @given(shape=st.sampled_from([(1, 1, 32, 64), (1, 2, 64, 32), (64, 96)]), cut=st.booleans(), seed=SEEDS)
-def test_a_change_of_layout_changes_no_value(bench: Bench, shape: tuple[int, ...], cut: bool, seed: int) -> None:
+def test_a_change_of_layout_changes_no_value(bench: Operands, shape: tuple[int, ...], cut: bool, seed: int) -> None:
     bench.reseed(seed)
     x = bench.random(*shape, cut=len(shape) - 1 if cut else None)
     rows = ttnn.to_layout(x.tensor, ttnn.ROW_MAJOR_LAYOUT)
@@ -65,7 +65,7 @@ def test_a_change_of_layout_changes_no_value(bench: Bench, shape: tuple[int, ...
 
 
 @pytest.mark.kernel("ttnn.clone", "ttnn.to_memory_config")
-def test_a_copy_in_another_format_is_rounded(bench: Bench) -> None:
+def test_a_copy_in_another_format_is_rounded(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 64, cut=3)
     want = [bench.stored(part.float(), ttnn.bfloat8_b) for part in x.local]
     bench.check(ttnn.clone(x.tensor, dtype=ttnn.bfloat8_b), want, roundings=0)
@@ -86,7 +86,7 @@ def test_a_copy_in_another_format_is_rounded(bench: Bench) -> None:
     cut=st.booleans(),
     seed=SEEDS,
 )
-def test_reshape(bench: Bench, case: tuple[tuple[int, ...], tuple[int, ...]], cut: bool, seed: int) -> None:
+def test_reshape(bench: Operands, case: tuple[tuple[int, ...], tuple[int, ...]], cut: bool, seed: int) -> None:
     bench.reseed(seed)
     before, after = case
     x = bench.random(*before, cut=0 if cut else None)
@@ -95,7 +95,7 @@ def test_reshape(bench: Bench, case: tuple[tuple[int, ...], tuple[int, ...]], cu
 
 
 @pytest.mark.kernel("ttnn.reshape")
-def test_a_padded_shape_cuts_rows_off_and_brings_nothing_back(bench: Bench) -> None:
+def test_a_padded_shape_cuts_rows_off_and_brings_nothing_back(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 64, cut=3)
     few = ttnn.reshape(x.tensor, (1, 1, 5, 64), (1, 1, 32, 64))
     bench.check(few, apply(lambda part: part[:, :, :5], x), roundings=0)
@@ -103,7 +103,7 @@ def test_a_padded_shape_cuts_rows_off_and_brings_nothing_back(bench: Bench) -> N
     bench.check(ttnn.reshape(few, (1, 1, 32, 64), (1, 1, 32, 64)), lost, roundings=0)
 
 
-def test_a_padded_shape_that_would_move_values_is_refused(bench: Bench) -> None:
+def test_a_padded_shape_that_would_move_values_is_refused(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 64).tensor
     with pytest.raises(SimulatorError, match="number of rows"):
         ttnn.reshape(x, (1, 1, 64, 32), (1, 1, 64, 32))
@@ -111,7 +111,7 @@ def test_a_padded_shape_that_would_move_values_is_refused(bench: Bench) -> None:
 
 @pytest.mark.kernel("ttnn.unsqueeze_to_4D")
 @pytest.mark.parametrize("shape", [(64,), (32, 64), (3, 32, 64), (2, 3, 32, 64)])
-def test_unsqueeze_to_4d(bench: Bench, shape: tuple[int, ...]) -> None:
+def test_unsqueeze_to_4d(bench: Operands, shape: tuple[int, ...]) -> None:
     x = bench.random(*shape, cut=len(shape) - 1)
     golden = ttnn.get_golden_function(ttnn.unsqueeze_to_4D)
     bench.check(ttnn.unsqueeze_to_4D(x.tensor), apply(golden, x), roundings=0)
@@ -126,7 +126,7 @@ def test_unsqueeze_to_4d(bench: Bench, shape: tuple[int, ...]) -> None:
     seed=SEEDS,
 )
 def test_dimensions_change_places(
-    bench: Bench, order: list[int], pair: tuple[int, int], shape: tuple[int, ...], cut: int | None, seed: int
+    bench: Operands, order: list[int], pair: tuple[int, int], shape: tuple[int, ...], cut: int | None, seed: int
 ) -> None:
     bench.reseed(seed)
     x = bench.random(*shape, cut=cut)
@@ -136,7 +136,7 @@ def test_dimensions_change_places(
 
 
 @pytest.mark.kernel("ttnn.transpose")
-def test_block_floats_share_exponents_anew_in_their_new_rows(bench: Bench) -> None:
+def test_block_floats_share_exponents_anew_in_their_new_rows(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 64, dtype=ttnn.bfloat8_b)
     want = [bench.stored(part.mT.float(), ttnn.bfloat8_b) for part in x.local]
     bench.check(ttnn.transpose(x.tensor, 2, 3), want, roundings=0)
@@ -144,7 +144,7 @@ def test_block_floats_share_exponents_anew_in_their_new_rows(bench: Bench) -> No
 
 @pytest.mark.kernel("ttnn.slice")
 @given(start=st.integers(0, 3), tiles=st.integers(1, 3), cut=ALL, seed=SEEDS)
-def test_slice(bench: Bench, start: int, tiles: int, cut: int | None, seed: int) -> None:
+def test_slice(bench: Operands, start: int, tiles: int, cut: int | None, seed: int) -> None:
     bench.reseed(seed)
     x = bench.random(1, 2, 192, 64, cut=cut)
     starts, ends = (0, 1, 32 * start, 0), (1, 2, 32 * (start + tiles), 32)
@@ -153,7 +153,7 @@ def test_slice(bench: Bench, start: int, tiles: int, cut: int | None, seed: int)
 
 
 @pytest.mark.kernel("ttnn.slice")
-def test_slice_in_steps(bench: Bench) -> None:
+def test_slice_in_steps(bench: Operands) -> None:
     x = bench.random(1, 1, 64, 64, cut=2, layout=ttnn.ROW_MAJOR_LAYOUT)
     got = ttnn.slice(x.tensor, (0, 0, 1, 0), (1, 1, 64, 64), (1, 1, 3, 2))
     bench.check(got, apply(lambda part: part[:, :, 1:64:3, ::2], x), roundings=0)
@@ -167,7 +167,7 @@ def test_slice_in_steps(bench: Bench) -> None:
     dtype=st.sampled_from([ttnn.bfloat16, ttnn.bfloat8_b]),
     seed=SEEDS,
 )
-def test_concat(bench: Bench, dim: int, parts: int, cuts: list[int | None], dtype: ttnn.DataType, seed: int) -> None:
+def test_concat(bench: Operands, dim: int, parts: int, cuts: list[int | None], dtype: ttnn.DataType, seed: int) -> None:
     bench.reseed(seed)
     xs = [bench.random(1, 2, 32, 64, cut=cut, dtype=dtype) for cut in cuts[:parts]]
     golden = ttnn.get_golden_function(ttnn.concat)
@@ -183,7 +183,7 @@ def test_concat(bench: Bench, dim: int, parts: int, cuts: list[int | None], dtyp
     seed=SEEDS,
 )
 def test_embedding(
-    bench: Bench, shape: tuple[int, int], cuts: tuple[bool, bool], layout: ttnn.Layout, seed: int
+    bench: Operands, shape: tuple[int, int], cuts: tuple[bool, bool], layout: ttnn.Layout, seed: int
 ) -> None:
     bench.reseed(seed)
     count = bench.mesh.tensor_parallel if cuts[0] else 1
@@ -198,7 +198,7 @@ def test_embedding(
 
 @pytest.mark.kernel("ttnn.embedding")
 @pytest.mark.parametrize("wrong", [70, -1])
-def test_an_id_outside_the_table_is_an_error(bench: Bench, wrong: int) -> None:
+def test_an_id_outside_the_table_is_an_error(bench: Operands, wrong: int) -> None:
     rows = {"layout": ttnn.ROW_MAJOR_LAYOUT}
     tokens = bench.put(torch.tensor([[3, wrong]], dtype=torch.int32), dtype=ttnn.uint32, **rows)
     with pytest.raises(SimulatorError, match="0 to 69, the rows of the table"):

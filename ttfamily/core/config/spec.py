@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
+from ttfamily.core.config.own import Own
 from ttfamily.core.config.validators import FIX, boolean, count, made_of, number, one_of, refuse
 from ttfamily.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 Residual = Literal["sequential", "parallel", "parallel_shared_norm"]
@@ -227,6 +231,8 @@ class ModelSpec:
     :param residual: ``sequential``: the MLP reads what attention has been added to. ``parallel``: both
         read the layer's input, each through a norm of its own, and are added to it together.
         ``parallel_shared_norm``: both read the output of attention's norm.
+    :param own: values that the family's own blocks and transforms read, and nobody else; a value that changes
+        the graph belongs here or into another field, since specs that are equal are the same model to ttfamily.
     :raises ConfigError: naming the field that cannot be.
     """
 
@@ -240,6 +246,7 @@ class ModelSpec:
     rope: RopeSpec = attrs.field(validator=made_of(RopeSpec))
     mlp: MlpSpec = attrs.field(validator=made_of(MlpSpec))
     residual: Residual = attrs.field(default="sequential", validator=one_of(*get_args(Residual)))
+    own: Mapping[str, Any] = attrs.field(factory=dict, converter=Own)
 
     @attention.validator
     def _has_a_window_for_every_layer(self, attribute: attrs.Attribute[Any], value: AttentionSpec) -> None:

@@ -32,8 +32,11 @@ class Conformance(ContractTests, StatementTests, BlockTests, LogitTests, Invaria
 
     :cvar family: the :class:`ttfamily.Family`.
     :cvar keys: config keys beyond the usual ones, or in their place: values or hypothesis strategies.
+    :cvar excluded: what is not drawn: config key -> values, or a function that says of a value whether it is one;
+        also of ``rope_type``, and of a ``head_dim`` that follows from other keys.
     :cvar config_class: transformers' config class; by default that of the family's first architecture.
     :cvar modules: slot -> path in transformers' model, where it does not follow from the weight table.
 
-    For a config whose keys have other names, override :meth:`configs`.
+    For a config whose keys have other names, override :meth:`configs`. Where transformers' modules are not cut as the
+    family's blocks are, override :meth:`reference`.
     """

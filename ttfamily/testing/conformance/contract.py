@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ttfamily.builder import build
 from ttfamily.core.config.hf_keys import INERT
@@ -21,6 +19,7 @@ from ttfamily.errors import ConfigError
 from ttfamily.testing import strategies
 from ttfamily.testing.blocks import limits_of, without_limit
 from ttfamily.testing.configs import declared_keys
+from ttfamily.testing.conformance.chosen import drawn
 from ttfamily.testing.conformance.subject import Subject, or_another_shape
 from ttfamily.testing.models import make_model, save_checkpoint
 from ttfamily.testing.reference import Sequence
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from ttfamily.core.mesh.mesh import Mesh
+    from ttfamily.testing.conformance.chosen import Data
 
 SMALL = 2**18
 ACCURACY = policy("accuracy")
@@ -53,9 +53,8 @@ class Counted(Checkpoint):
 class ContractTests(Subject):
     """Weights and config keys."""
 
-    @strategies.examples(10)
-    @given(data=st.data(), seed=strategies.SEEDS)
-    def test_every_weight_is_used_exactly_once(self, tt_mesh: Mesh, data: st.DataObject, seed: int) -> None:
+    @drawn(10, seed=strategies.SEEDS)
+    def test_every_weight_is_used_exactly_once(self, tt_mesh: Mesh, data: Data, seed: int) -> None:
         config = self.draw(data, layers=2, most_weights=SMALL)
         spec = self.spec_of(config)
         with tempfile.TemporaryDirectory() as folder:
@@ -72,9 +71,8 @@ class ContractTests(Subject):
         reads = {name: checkpoint.reads[name] for name in checkpoint.names}
         assert reads == expected
 
-    @strategies.examples(10)
-    @given(data=st.data(), seed=strategies.SEEDS)
-    def test_every_config_key_that_matters_is_read_or_refused(self, data: st.DataObject, seed: int) -> None:
+    @drawn(10, seed=strategies.SEEDS)
+    def test_every_config_key_that_matters_is_read_or_refused(self, data: Data, seed: int) -> None:
         config = self.draw(data, most_weights=SMALL)
         spec = self.spec_of(config)
         overlooked = []

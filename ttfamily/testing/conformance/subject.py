@@ -5,43 +5,53 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import pytest
-from hypothesis import reject
+from hypothesis import Phase, note, reject, settings
 
 from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.errors import LayoutError
 from ttfamily.testing.blocks import Bench
 from ttfamily.testing.configs import MOST_WEIGHTS, decoder_configs
+from ttfamily.testing.conformance.chosen import Chosen, chosen_config
+from ttfamily.testing.correlation import pcc
 from ttfamily.testing.models import config_class_of, loaded, make_model, save_checkpoint
+from ttfamily.testing.reference import Sequence
+from ttfamily.testing.strategies import random_tokens
 from ttfamily.testing.tally import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hypothesis.strategies import DataObject, SearchStrategy
+    from hypothesis.strategies import SearchStrategy
     from transformers import PretrainedConfig, PreTrainedModel
 
     from ttfamily.core.config.spec import ModelSpec
     from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.family import Family
     from ttfamily.model import Model
+    from ttfamily.testing.configs import Excluded
+    from ttfamily.testing.conformance.chosen import Data
 
 LAYER = ".{layer}"
+REFERENCE_PCC, REFERENCE_SCALE = 0.9999, 0.01  # folding rounds weights once more
+PROMPT = 40
 
 
 @attrs.frozen(kw_only=True)
 class Trial:
     """A Hugging Face model and the bench that has its blocks.
 
+    :param hf: what :meth:`Subject.reference` made of it.
     :param paths: slot -> where the model has it, for ``layer`` and the blocks in it.
     """
 
     hf: PreTrainedModel
-    on: Bench
+    bench: Bench
     paths: Mapping[str, str]
 
 
@@ -63,6 +73,7 @@ class Subject:
 
     family: ClassVar[Family]
     keys: ClassVar[Mapping[str, Any]] = {}
+    excluded: ClassVar[Excluded] = {}
     config_class: ClassVar[type[PretrainedConfig] | None] = None
     modules: ClassVar[Mapping[str, str]] = {}
 
@@ -83,11 +94,16 @@ class Subject:
         :param trained: ``max_position_embeddings`` of a config with dynamic rope scaling; short ones if None.
         """
         kind = cls.config_class or config_class_of(cls.family.architectures[0])
-        return decoder_configs(kind, layers=layers, most_weights=most_weights, trained=trained, **cls.keys)
+        limits: dict[str, Any] = {"layers": layers, "most_weights": most_weights, "trained": trained}
+        return decoder_configs(kind, **limits, excluded=cls.excluded, **cls.keys)
 
     @classmethod
-    def draw(cls, data: DataObject, **limits: Any) -> PretrainedConfig:
-        """Draw a config within limits, which are those of :meth:`configs`."""
+    def draw(cls, data: Data, **limits: Any) -> PretrainedConfig:
+        """Draw a config within limits, which are those of :meth:`configs`, or take the one of a chosen example."""
+        if isinstance(data, Chosen):
+            config = chosen_config(cls, data.number, limits)
+            note(f"{data!r}: {Shown(config)!r}")
+            return config
         return data.draw(cls.configs(**limits).map(Shown)).config
 
     @classmethod
@@ -111,15 +127,31 @@ class Subject:
         where["layer"] = where["layer.attention_norm"].partition(LAYER)[0] + LAYER
         return {slot: path.format(layer=0) for slot, path in {**where, **cls.modules}.items()}
 
+    @classmethod
+    def reference(cls, hf: PreTrainedModel) -> PreTrainedModel:
+        """Return the model whose modules the blocks are compared with, by default the one that was made.
+
+        Override it where transformers' modules and the family's blocks are not cut in the same places: a family
+        that folds a multiplier into a weight, a norm that stands in transformers' layer and in the family's block.
+
+        :param hf: a copy, which may be changed in place.
+        :returns: a model with the same logits, which is checked.
+        """
+        return hf
+
     @contextmanager
     def trial(self, config: PretrainedConfig, seed: int, mesh: Mesh, users: int, longest: int) -> Iterator[Trial]:
         """Make a model and lay its blocks out on the mesh, for prompts of up to ``longest`` tokens."""
         RUN.example()
         hf = make_model(config, seed)
+        reference = hf
+        if type(self).reference.__func__ is not Subject.reference.__func__:  # type: ignore[attr-defined]  # a classmethod
+            reference = self.reference(deepcopy(hf))
+            same_logits(reference, hf, seed)
         with tempfile.TemporaryDirectory() as folder, or_another_shape():
             save_checkpoint(hf, Path(folder))
-            on = Bench(Path(folder), mesh, self.family, max_batch_size=users, max_seq_len=longest + 32)
-            yield Trial(hf=hf, on=on, paths=self.paths(on.plan.spec))
+            bench = Bench(Path(folder), mesh, self.family, max_batch_size=users, max_seq_len=longest + 32)
+            yield Trial(hf=reference, bench=bench, paths=self.paths(bench.plan.spec))
 
     @contextmanager
     def loaded(self, hf: PreTrainedModel, mesh: Mesh, **options: Any) -> Iterator[Model]:
@@ -131,10 +163,33 @@ class Subject:
             yield model
 
 
+def same_logits(reference: PreTrainedModel, hf: PreTrainedModel, seed: int) -> None:
+    """Check that a reference computes what the model does, in a prompt and one step after it.
+
+    :raises AssertionError: if it computes something else.
+    """
+    tokens = random_tokens(hf.config.vocab_size, PROMPT + 1, seed)
+    sequences = Sequence(reference), Sequence(hf)
+    for part in (tokens[:PROMPT], tokens[PROMPT:]):
+        got, want = (sequence.logits(part) for sequence in sequences)
+        scale = float(got.norm() / want.norm())
+        if not pcc(got, want) >= REFERENCE_PCC or abs(scale - 1) > REFERENCE_SCALE:
+            raise AssertionError(
+                f"reference() returned another model: its logits have a PCC of {pcc(got, want):.6f} with those of the "
+                f"model it was given, want at least {REFERENCE_PCC}, and a norm of {scale:.4f} of theirs, want 1 "
+                f"within {REFERENCE_SCALE}; whatever it changes in one place it has to make good in another"
+            )
+
+
 @contextmanager
 def or_another_shape() -> Iterator[None]:
-    """Let hypothesis draw another example where the plan says, as it should, that a mesh has no programs for one."""
+    """Let hypothesis draw another example where the plan says, as it should, that a mesh has no programs for one.
+
+    A test that has chosen examples only is skipped, and says so.
+    """
     try:
         yield
-    except LayoutError:
+    except LayoutError as error:
+        if Phase.generate not in settings().phases:
+            pytest.skip(f"this mesh has no programs for the example that was chosen, and no other is drawn: {error}")
         reject()

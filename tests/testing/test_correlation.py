@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ttfamily.testing.pcc import assert_pcc, pcc
+from ttfamily.testing.correlation import assert_pcc, pcc
 
 X = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
 

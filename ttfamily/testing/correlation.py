@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from ttfamily.testing.tally import RUN
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAX_SCALE_ERROR = 0.05
+MARGIN = 2  # times what bfloat16 itself loses, where it loses more than the bound allows
+MOST = 10  # times what the bound allows: a config of which bfloat16 loses more is no test of anything
 
 
 def pcc(got: torch.Tensor, want: torch.Tensor) -> float:
@@ -27,11 +34,16 @@ def pcc(got: torch.Tensor, want: torch.Tensor) -> float:
     return float(a @ b) / norms if norms else 0.0
 
 
-def assert_pcc(got: torch.Tensor, want: torch.Tensor, at_least: float) -> None:
+def assert_pcc(
+    got: torch.Tensor, want: torch.Tensor, at_least: float, *, bfloat16: Callable[[], float] | None = None
+) -> None:
     """Fail unless ``got`` correlates with ``want`` and has its magnitude.
 
     Correlation does not see a wrong factor, so the norms must agree too, within 5 %.
 
+    :param bfloat16: returns the correlation that Hugging Face's own module has in bfloat16; called only where the
+        bound is missed. Where that misses the bound too, ``got`` may lose :data:`MARGIN` times what it loses, but
+        never more than :data:`MOST` times what the bound allows. A norm that is off is never excused.
     :raises AssertionError: with both shapes, the correlation, and the worst element and its place.
     """
     __tracebackhide__ = True
@@ -40,11 +52,19 @@ def assert_pcc(got: torch.Tensor, want: torch.Tensor, at_least: float) -> None:
     found = pcc(got, want)
     RUN.compared(found)
     scale = _scale(got, want)
-    if found >= at_least and abs(scale - 1) <= MAX_SCALE_ERROR:
+    right_norm = abs(scale - 1) <= MAX_SCALE_ERROR
+    if found >= at_least and right_norm:
         return
+    theirs = ""
+    if right_norm and bfloat16 is not None:
+        reached = bfloat16()
+        if reached < at_least and 1 - found <= min(MARGIN * (1 - reached), MOST * (1 - at_least)):
+            RUN.excused()
+            return
+        theirs = f" (Hugging Face in bfloat16 has {reached:.6f})"
     raise AssertionError(
-        f"PCC {found:.6f}, want at least {at_least}; norm {scale:.4f} of what it should be (within {MAX_SCALE_ERROR}); "
-        f"shape {list(want.shape)}; {_worst(got, want)}"
+        f"PCC {found:.6f}, want at least {at_least}{theirs}; norm {scale:.4f} of what it should be (within "
+        f"{MAX_SCALE_ERROR}); shape {list(want.shape)}; {_worst(got, want)}"
     )
 
 
