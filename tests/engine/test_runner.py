@@ -14,7 +14,7 @@ from ttfamily.engine.inputs import DecodeBatch, PromptChunk
 from ttfamily.engine.runner import Runner
 from ttfamily.errors import PlanError, RequestError
 from ttfamily.model import Model
-from ttfamily.testing.blocks import Bench
+from ttfamily.testing.bench import Bench
 from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.models import make_model, save_checkpoint
 from ttfamily.testing.strategies import random_tokens

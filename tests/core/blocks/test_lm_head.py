@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transformers import LlamaConfig
 
 from ttfamily.core.blocks.linear import WideLinear
-from ttfamily.testing.blocks import Bench, activations, put_whole, read_logits
+from ttfamily.testing.bench import Bench, activations, put_whole, read_logits
 from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.models import make_model, save_checkpoint
 

@@ -25,7 +25,7 @@ from ttfamily.core.weights.rules import column, replicated, row
 from ttfamily.core.weights.weights import Weights
 from ttfamily.family import Family
 from ttfamily.testing import strategies
-from ttfamily.testing.blocks import activations, plan_of, put_decode, put_prefill, read_stream, read_sum
+from ttfamily.testing.bench import activations, plan_of, put_decode, put_prefill, read_stream, read_sum
 from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.models import fill
 

@@ -10,7 +10,7 @@ import ttnn
 
 from ttfamily.core.mesh.placement import integers
 from ttfamily.testing import strategies
-from ttfamily.testing.blocks import activations, put_decode, put_prefill, put_whole, read_logits, read_stream, read_sum
+from ttfamily.testing.bench import activations, put_decode, put_prefill, put_whole, read_logits, read_stream, read_sum
 from ttfamily.testing.caches import HostCache
 from ttfamily.testing.conformance.chosen import drawn
 from ttfamily.testing.conformance.subject import Subject

@@ -17,7 +17,7 @@ from ttfamily.core.weights.checkpoint import Checkpoint
 from ttfamily.core.weights.weights import EMBEDDING, Weights
 from ttfamily.errors import ConfigError
 from ttfamily.testing import strategies
-from ttfamily.testing.blocks import limits_of, without_limit
+from ttfamily.testing.bench import limits_of, without_limit
 from ttfamily.testing.configs import declared_keys
 from ttfamily.testing.conformance.chosen import drawn
 from ttfamily.testing.conformance.subject import Subject, or_another_shape

@@ -13,7 +13,7 @@ from ttfamily.core.blocks.kv_cache import SPARE
 from ttfamily.core.blocks.lm_head import LmHead
 from ttfamily.core.mesh.placement import WHOLE, integers, read
 from ttfamily.engine import inputs as engine_inputs
-from ttfamily.testing.blocks import POISON
+from ttfamily.testing.bench import POISON
 from ttfamily.testing.caches import HostCache, cache_tensors, read_caches, write_cache
 from ttfamily.testing.configs import MODEL_LENGTHS
 from ttfamily.testing.conformance.chosen import drawn

@@ -21,7 +21,7 @@ from ttfamily.engine.pool import BlockPool
 from ttfamily.engine.runner import Runner
 from ttfamily.planning.stream import dram_span_of
 from ttfamily.testing import strategies
-from ttfamily.testing.blocks import limits_of, without_limit
+from ttfamily.testing.bench import limits_of, without_limit
 from ttfamily.testing.conformance.subject import Subject, or_another_shape
 from ttfamily.testing.models import make_model, save_checkpoint
 

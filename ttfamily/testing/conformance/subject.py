@@ -15,7 +15,7 @@ from hypothesis import Phase, note, reject, settings
 
 from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.errors import LayoutError
-from ttfamily.testing.blocks import Bench
+from ttfamily.testing.bench import Bench
 from ttfamily.testing.configs import MOST_WEIGHTS, decoder_configs
 from ttfamily.testing.conformance.chosen import Chosen, chosen_config
 from ttfamily.testing.correlation import pcc
