@@ -78,7 +78,7 @@ def section(page: str, heading: str) -> str:
 
 
 def missing(text: str, names: Any) -> list[str]:
-    """Return the names that do not stand in backticks, alone or with arguments behind them."""
+    """Return the names that do not stand in backticks, alone or with arguments after them."""
     text = FENCE.sub("", text)
     return [name for name in names if not re.search(rf"`{re.escape(name)}(?![\w-])[^`]*`", text)]
 

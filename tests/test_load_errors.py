@@ -1,4 +1,4 @@
-"""What ``ttfamily.load`` says of every bad input, and that it leaves nothing open behind it."""
+"""What ``ttfamily.load`` says of every bad input, and that it leaves nothing open."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def checkpoint_folder(
         if folder.is_dir():
             return folder
         is_file = folder.is_file()
-    except (OSError, RuntimeError) as error:  # a name too long, a folder that is closed to us, nobody's home
+    except (OSError, RuntimeError) as error:  # a name too long, a folder that is closed to us, a home of no user
         got = f"a path that cannot be looked at ({error})"
         raise CheckpointError(name, got=got, expected=_EXPECTED, fix="Check the path.") from error
     if is_file:

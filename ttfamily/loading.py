@@ -13,7 +13,7 @@ from ttfamily.core.weights.sizes import check_sizes
 from ttfamily.core.weights.weights import Weights
 from ttfamily.discovery import families
 from ttfamily.engine.checks import load_arguments
-from ttfamily.errors import FamilyError
+from ttfamily.errors import FamilyError, PluginError, first_line
 from ttfamily.family import Family
 from ttfamily.generation_config import eos_token_ids
 from ttfamily.hub import checkpoint_folder
@@ -105,9 +105,18 @@ def load(
 def read_spec(config: HfConfig, family: Family) -> ModelSpec:
     """Return what a family makes of a config.
 
-    :raises ConfigError: if something in the config cannot be, or nobody understood it.
+    :raises ConfigError: if something in the config cannot be, or nothing in the family understood it.
+    :raises PluginError: if the family's ``spec`` fails.
     """
-    spec = family.spec(config)
+    try:
+        spec = family.spec(config)
+    except (ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
+        raise PluginError(
+            f"family {family.name}, spec()",
+            got=f"{type(error).__name__}: {first_line(error)}",
+            expected=f"a ModelSpec of {config.source}, or a ConfigError that names the key",
+            fix="Correct a value of config.json that cannot be; if all of them can, correct the family's spec().",
+        ) from error
     config.finish()
     return spec
 

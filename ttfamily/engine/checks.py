@@ -196,7 +196,7 @@ def step(limits: Limits, tokens: object, positions: object) -> tuple[list[int], 
             fix="End the request there, or load the model with a larger max_seq_len.",
         )
     pairs = zip(each["tokens"], each["positions"], strict=True)
-    busy = [token if place >= 0 else 0 for token, place in pairs]  # what an empty slot is given is nobody's
+    busy = [token if place >= 0 else 0 for token, place in pairs]  # an empty slot's token is never read
     _in_vocabulary(limits, busy)
     return busy, each["positions"]
 

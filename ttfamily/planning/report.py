@@ -173,7 +173,7 @@ class Report:
 
     @property
     def tokens_per_s_user(self) -> float | None:
-        """Right behind the prompt."""
+        """Just after the prompt."""
         return None if self.token is None else 1 / self.token.seconds
 
     @property

@@ -166,7 +166,7 @@ class Bench:
 
 
 def _poisoned(x: torch.Tensor, rows: int) -> torch.Tensor:
-    """``[n, D] -> [1, 1, rows, D]``: large numbers stand behind, each row with a spread, as any row has."""
+    """``[n, D] -> [1, 1, rows, D]``: large numbers stand after them, each row with a spread, as any row has."""
     others = POISON * torch.randn(rows - len(x), x.shape[1], generator=torch.Generator().manual_seed(rows))
     return torch.cat([x, others])[None, None]
 

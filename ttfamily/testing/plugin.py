@@ -71,7 +71,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """Free the tensors that a failed test's frames hold: they would take the mesh's memory from the tests behind it."""
+    """Free the tensors that a failed test's frames hold: they would take the mesh's memory from the tests after it."""
     report = yield
     if call.excinfo is not None and not item.config.getoption("usepdb"):
         for error in _with_its_causes(call.excinfo.value):

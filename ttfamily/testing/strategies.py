@@ -98,8 +98,8 @@ def batches(draw: DrawFn, *, users: int = 32, longest: int = 512, different: int
 def page_table(batch: Batch, *, pages: int, blocks: int, seed: int, more: int = 1) -> torch.Tensor:
     """Give a batch blocks in random order, for what it holds and ``more`` tokens each.
 
-    :param blocks: how many blocks there are; block 0 is nobody's.
-    :returns: ``[slots, pages]`` int32, -1 behind a slot's last block.
+    :param blocks: how many blocks there are; block 0 has no owner.
+    :returns: ``[slots, pages]`` int32, -1 after a slot's last block.
     """
     shuffled = (1 + torch.randperm(blocks - 1, generator=torch.Generator().manual_seed(seed))).tolist()
     table = torch.full((len(batch.tokens), pages), -1, dtype=torch.int32)

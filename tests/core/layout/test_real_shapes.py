@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch.nn import functional
 from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 import ttfamily
 from ttfamily.testing.correlation import assert_pcc
-from ttfamily.testing.models import fresh, make_model, save_checkpoint
+from ttfamily.testing.models import make_model, save_checkpoint
 from ttfamily.testing.strategies import random_tokens
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def expect(model: LlamaForCausalLM, tokens: torch.Tensor, last: int) -> torch.Te
     converted piece by piece: in float32 they would take 4 GB.
     """
     x = model.model.embed_tokens(tokens).float()
-    angles = fresh(model, "model.rotary_emb")(x, torch.arange(tokens.shape[1])[None])
+    angles = LlamaRotaryEmbedding(model.config)(x, torch.arange(tokens.shape[1])[None])
     hidden = model.model.norm(model.model.layers[0](x, position_embeddings=angles)[:, -last:])
     return torch.cat([functional.linear(hidden, part.float()) for part in model.lm_head.weight.split(16384)], -1)
 

@@ -190,7 +190,7 @@ def pages_of(model: Model, slot: int) -> torch.Tensor:
 
 
 def random_padding(model: Model, prompts: Prompts, seed: int) -> Any:
-    """Stand in for ``integers``: the ids behind the end of a prompt are random instead of 0."""
+    """Stand in for ``integers``: the ids after the end of a prompt are random instead of 0."""
     import ttnn
 
     def put(mesh: Mesh, tensor: torch.Tensor, dtype: ttnn.DataType, sharding: Sharding = WHOLE) -> ttnn.Tensor:
