@@ -60,7 +60,9 @@ def test_a_made_model_computes_what_its_checkpoint_does(name: str, tmp_path: Pat
 
 def test_the_same_seed_makes_the_same_weights_and_another_makes_others() -> None:
     config = LlamaConfig(**{key: value for key, value in SIZES.items() if key in declared_keys(LlamaConfig)})
+    before = config.to_dict()
     one, same, other = (make_model(config, seed).state_dict() for seed in (1, 1, 2))
+    assert config.to_dict() == before
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not any(torch.equal(one[name], other[name]) for name in one)
     assert all(torch.equal(t, t.bfloat16().float()) for t in one.values())  # as a checkpoint's are

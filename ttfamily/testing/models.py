@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def make_model(config: PretrainedConfig, seed: int = 0, dtype: torch.dtype = tor
     a spread near 1: neither uniform nor one-hot. Norm weights are not 1 and biases not 0.
     """
     with _NoRandomParameters():
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model = AutoModelForCausalLM.from_config(deepcopy(config), dtype=dtype)  # which writes the dtype into it
     model.tie_weights()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

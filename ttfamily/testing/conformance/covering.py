@@ -113,7 +113,9 @@ def kind_of(value: Any) -> Any:
         return value.get("rope_type")
     if isinstance(value, (list, tuple)):
         return tuple(sorted({str(each) for each in value}))
-    return FEW if value <= STEP else MANY
+    if isinstance(value, (int, float)):
+        return FEW if value <= STEP else MANY
+    return str(value)
 
 
 def shape(config: PretrainedConfig) -> set[Feature]:
