@@ -78,7 +78,7 @@ class TestDroppedBias(Conformance):
     family = evolve(llama.LLAMA, spec=without_biases)
 
 
-def as_if_one_behind_another(fused: tuple[Tensor, ...], spec: ModelSpec) -> tuple[Tensor, ...]:
+def as_if_one_after_another(fused: tuple[Tensor, ...], spec: ModelSpec) -> tuple[Tensor, ...]:
     """Take all query heads, then all keys, then all values, where Falcon-40B has groups of them."""
     heads, key_value = spec.attention.num_attention_heads, spec.attention.num_key_value_heads
     return fused[0].split([n * spec.attention.head_dim for n in (heads, key_value, key_value)])
@@ -86,7 +86,7 @@ def as_if_one_behind_another(fused: tuple[Tensor, ...], spec: ModelSpec) -> tupl
 
 def falcon_weights(spec: ModelSpec) -> dict[str, Any]:
     weights = falcon.weights(spec)
-    qkv = evolve(weights["layer.attention.qkv"], transform=as_if_one_behind_another)
+    qkv = evolve(weights["layer.attention.qkv"], transform=as_if_one_after_another)
     return {**weights, "layer.attention.qkv": qkv}
 
 

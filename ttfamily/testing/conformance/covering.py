@@ -66,7 +66,7 @@ def collect(strategy: SearchStrategy[list[PretrainedConfig]], count: int, found:
 
 
 def covering(configs: list[PretrainedConfig], count: int) -> list[PretrainedConfig]:
-    """Choose the configs that together have the most values away from their defaults, then the most values, small ones.
+    """Choose the configs that together have the most values away from their defaults, then the most kinds of value.
 
     :param configs: at least one.
     :returns: ``count`` of them, the first with the most values away from their defaults; one may come twice.
