@@ -58,7 +58,11 @@ class NoNorm(Block):
     """Stands where Llama has its norms: the blocks read the residual stream itself."""
 
     def __init__(self, plan: Plan, slot: str, layer: int | None = None) -> None:
-        self.normed = plan.decode.normed
+        self.plan, self.normed = plan, plan.decode.normed
+
+    @property
+    def prefill_columns(self) -> int:
+        return self.plan.prefill.width
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """A copy, since the block that gets it frees it."""

@@ -131,6 +131,12 @@ def once(call: Op, _point: DecodePoint) -> Moved:
     return moved(call)
 
 
+def in_place(call: Op, _point: DecodePoint) -> Moved:
+    """``moves`` of an op that writes its result over its first input: each input is read once, the first written."""
+    first = call.input(0)
+    return moved(call, written=first.bytes if first.in_dram else 0)
+
+
 def by_host(_call: Op, _point: DecodePoint) -> Moved:
     """``moves`` of what the host does: no program reads or writes anything."""
     return Moved(read={}, needed={}, written=0)

@@ -107,14 +107,12 @@ class Attention(Block):
     @property
     def prefill_columns(self) -> int:
         """At the first projection, at its sum, between the heads, or at the last projection."""
-        plan = self.plan
-        fused, queries = plan.fused_width, plan.query_width
-        others = queries if plan.heads.groups > 1 else 0  # of the groups that are done
-        return others + max(
-            plan.prefill.read_width + fused,
-            self.sum_columns.prefill.columns,
-            fused + max(fused, 2 * queries),  # taken apart; rotated, attended
-            queries + plan.partial_width,
+        plan, read = self.plan, self.plan.prefill.read_width
+        return max(
+            read + self.qkv.prefill_columns,
+            plan.partial_width + self.sum_columns.prefill.columns,
+            read + self.flash.prefill_columns,  # the gap that the input leaves may be too narrow for the heads
+            read + plan.query_width + plan.partial_width,
         )
 
 

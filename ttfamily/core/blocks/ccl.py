@@ -10,6 +10,7 @@ import attrs
 import ttnn
 
 from ttfamily.core.layout.programs import COLLECTIVES_BYTES
+from ttfamily.tiles import TILE, round_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -76,8 +77,21 @@ class Collective:
 
     @property
     def columns(self) -> int:
-        """Columns that an all-reduce has at once: inputs, room to receive others, a part of the sum, the whole."""
-        return 3 * self.width + self.width // self.devices if self.devices > 1 else self.width
+        """Columns of DRAM that it has at once: its input, room to receive others' parts, and its output."""
+        if self.devices == 1:
+            return self.width
+        if self.kind == "all_gather":
+            return self.width + self.width * self.devices
+        parts = round_up(self.width, TILE * self.devices)  # whole tiles; where that pads, of a padded copy
+        copy = 0 if parts == self.width else parts
+        return copy + self.width + 2 * parts + parts // self.devices  # an all-reduce gathers where it received
+
+    @property
+    def width_out(self) -> int:
+        """What a device has of the output's width."""
+        parts = {"all_reduce": (1, 1), "reduce_scatter": (1, self.devices), "all_gather": (self.devices, 1)}
+        times, over = parts[self.kind]
+        return self.width * times // over
 
 
 def warm_up(plan: Plan, collectives: Iterable[Collective]) -> None:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import ttnn
 
 from ttfamily.core.blocks.block import Block
-from ttfamily.core.blocks.ccl import DRAM
 from ttfamily.core.blocks.exchanges import Collectives
 from ttfamily.tiles import tiles
 
 if TYPE_CHECKING:
-    from ttfamily.core.blocks.slots import LayerBlocks
+    from ttfamily.core.blocks.slots import LayerBlocks, NormBlock
     from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
     from ttfamily.core.layout.plan import Plan
 
@@ -52,9 +51,20 @@ class Layer(Block, ABC):
         """As :attr:`Block.prefill_columns`: the residual stream, and the widest of blocks and additions."""
 
     @property
+    def _gap(self) -> int:
+        """Columns before the MLP's partial sums: what they were made of may have been there, if it is no wider."""
+        wide = self.plan.mlp_width
+        return wide if wide <= self.plan.prefill.read_width else 0
+
+    def _left_by(self, norm: NormBlock) -> int:
+        """Columns of the gap before what a norm makes, of what it made that from."""
+        return norm.prefill_columns - self.plan.prefill.width
+
+    @property
     def _joined(self) -> int:
-        """Columns of a residual addition and of the collective before it."""
-        return max(3 * self.plan.partial_width, self.in_prefill.after_row.columns)
+        """Columns of a residual addition beside the stream, and of the collective before it."""
+        gap = max(self.plan.fused_width, self._gap)  # attention takes the fused heads apart there
+        return gap + max(2 * self.plan.partial_width, self.in_prefill.after_row.columns)
 
 
 class SequentialLayer(Layer):
@@ -74,9 +84,9 @@ class SequentialLayer(Layer):
     def prefill(self, x: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
         collectives = self.in_prefill
         attended = self.attention.prefill(collectives.before_column(self.attention_norm.prefill(x)), chunk)
-        h = _add(x, collectives.after_row(attended), DRAM)
+        h = _add_to(x, collectives.after_row(attended))
         fed = self.mlp.prefill(collectives.before_column(self.mlp_norm.prefill(h)))
-        return _add(h, collectives.after_row(fed), DRAM)
+        return _add_to(h, collectives.after_row(fed))
 
     @staticmethod
     def live_tiles(plan: Plan) -> int:
@@ -84,8 +94,8 @@ class SequentialLayer(Layer):
 
     @property
     def prefill_columns(self) -> int:
-        blocks = max(self.attention.prefill_columns, self.mlp.prefill_columns)
-        return self.plan.prefill.width + max(blocks, self._joined)
+        blocks = max(self.attention.prefill_columns, self.mlp.prefill_columns, self._joined)
+        return self.plan.prefill.width + max(*map(self._left_by, (self.attention_norm, self.mlp_norm))) + blocks
 
 
 # Parallel layers (Wang and Komatsuzaki 2021) add both blocks' partial sums on each device: one collective for two.
@@ -108,7 +118,7 @@ class ParallelLayer(Layer):
         collectives = self.in_prefill
         fed = self.mlp.prefill(collectives.before_column(self.mlp_norm.prefill(x)))
         attended = self.attention.prefill(collectives.before_column(self.attention_norm.prefill(x)), chunk)
-        return _add(x, collectives.after_row(_add(attended, fed, DRAM)), DRAM)
+        return _add_to(x, collectives.after_row(_add_to(attended, fed)))
 
     @staticmethod
     def live_tiles(plan: Plan) -> int:
@@ -116,9 +126,9 @@ class ParallelLayer(Layer):
 
     @property
     def prefill_columns(self) -> int:
-        fed = self.plan.partial_width  # the MLP's partial sums
-        blocks = max(self.attention.prefill_columns + fed, self.mlp.prefill_columns)
-        return self.plan.prefill.width + max(blocks, self._joined)
+        fed = self._gap + self.plan.partial_width  # the MLP's partial sums
+        blocks = max(self.mlp.prefill_columns, fed + max(self.attention.prefill_columns, self._joined))
+        return self.plan.prefill.width + self._left_by(self.attention_norm) + self._left_by(self.mlp_norm) + blocks
 
 
 class SharedNormLayer(Layer):
@@ -136,7 +146,7 @@ class SharedNormLayer(Layer):
         normed = collectives.before_column(self.attention_norm.prefill(x))
         fed = self.mlp.prefill(ttnn.clone(normed))
         attended = self.attention.prefill(normed, chunk)
-        return _add(x, collectives.after_row(_add(attended, fed, DRAM)), DRAM)
+        return _add_to(x, collectives.after_row(_add_to(attended, fed)))
 
     @staticmethod
     def live_tiles(plan: Plan) -> int:
@@ -144,9 +154,9 @@ class SharedNormLayer(Layer):
 
     @property
     def prefill_columns(self) -> int:
-        other = self.plan.partial_width  # the shared norm's output, or the MLP's partial sums
-        blocks = max(self.attention.prefill_columns, self.mlp.prefill_columns)
-        return self.plan.prefill.width + max(blocks + other, self._joined)
+        other = self.plan.prefill.read_width  # the shared norm's output, or the MLP's partial sums
+        blocks = max(self.attention.prefill_columns, self.mlp.prefill_columns, self._joined)
+        return self.plan.prefill.width + self._left_by(self.attention_norm) + self._gap + other + blocks
 
 
 LAYERS: dict[str, type[Layer]] = {
@@ -167,6 +177,13 @@ def _partial_tiles(plan: Plan) -> int:
     """L1 tiles a core of what one block leaves alive for the other: partial sums, or the normed stream."""
     programs = plan.programs
     return max(programs.shard_tiles(plan.decode.width), programs.shard_tiles(plan.partial_width))
+
+
+def _add_to(x: ttnn.Tensor, y: ttnn.Tensor) -> ttnn.Tensor:
+    """``x + y`` in x's place, so that the stream stays where it is and leaves no gap between tensors; frees y."""
+    total = ttnn.add_(x, y)
+    ttnn.deallocate(y)
+    return total
 
 
 def _add(x: ttnn.Tensor, y: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:

@@ -50,6 +50,11 @@ class Embedding(Block):
         table = weights.take("embedding", (shape,), cut="width").weight[0]
         self.table.fill(table[None, None])
 
+    @property
+    def gap_columns(self) -> int:
+        """Columns of the gap that a prefill leaves before the stream: of the parts that it was gathered from."""
+        return self.prefill_gather.width if self.prefill_gather.devices > 1 else 0
+
     def decode(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, B]`` uint32 -> ``[1, 1, B, D]``, where decode has the residual stream."""
         x = self.decode_gather(self._look_up(tokens))

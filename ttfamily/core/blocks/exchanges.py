@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from ttfamily.core.blocks.block import Block
 from ttfamily.core.blocks.ccl import DRAM, Collective
 
@@ -45,12 +47,16 @@ def collective(
     """Make the collective of one phase.
 
     :param source: of its input; if None, width-sharded in decode and DRAM in prefill.
-    :param memory: of its output; the input's if None.
+    :param memory: of its output; if None, as the input is.
     """
-    usual = plan.programs.spread_out(width) if phase == "decode" else DRAM
-    return Collective(
+    spread_out = plan.programs.spread_out
+    usual = spread_out(width) if phase == "decode" else DRAM
+    made = Collective(
         mesh=plan.mesh, kind=kind, phase=phase, axis=axis, width=width, source=source or usual, memory=memory
     )
+    if memory is None and source is None and phase == "decode" and made.width_out != width:
+        return attrs.evolve(made, memory=spread_out(made.width_out))  # as many cores as the new width allows
+    return made
 
 
 def sum_columns(plan: Plan, width: int) -> Exchange:

@@ -82,7 +82,8 @@ class FlashAttention:
         self.cores = self.num_heads if self.num_heads in counts else programs.cores_of(width)
         self.decode_merged = programs.width_sharded(width, self.cores)
         self.prefill_flash = {length: prefill_flash(programs, length, plan.head_dim) for length in plan.prefill_lengths}
-        self.merge_heads = _merger(programs, self.num_heads, plan.head_dim)
+        self.merged_at_once, self.merge_heads = _merger(programs, self.num_heads, plan.head_dim)
+        self.widths = (self.num_heads + 2 * heads.key_value_per_group) * plan.head_dim, self.num_heads * plan.head_dim
 
     def decode(self, fused: ttnn.Tensor, step: DecodeStep) -> ttnn.Tensor:
         """``[1, 1, B, (H + 2K) E] -> [1, 1, B, H E]``, width-sharded in L1; frees its input."""
@@ -148,6 +149,13 @@ class FlashAttention:
         ttnn.experimental.paged_fill_cache(cache, stored, chunk.fill_pages, batch_idx=0)
         ttnn.deallocate(stored)
 
+    @property
+    def prefill_columns(self) -> int:
+        """The fused heads and what they are taken apart to; rotated, attended and merged."""
+        fused, queries = self.widths
+        merging = 2 if self.merged_at_once else 4  # cut, merged in parts, joined
+        return fused + max(fused, merging * queries)
+
 
 class GroupedFlashAttention:
     """A device with more heads than decode's kernels hold: one group after the other, outputs side by side."""
@@ -173,6 +181,13 @@ class GroupedFlashAttention:
         """``[1, 1, S, groups (H + 2K) E] -> [1, 1, S, groups H E]`` in DRAM; frees its input."""
         parts = zip(self.groups, self._cut(fused), strict=True)
         return ttnn.concat([group.prefill(part, chunk) for group, part in parts], dim=3)
+
+    @property
+    def prefill_columns(self) -> int:
+        """The fused heads beside their cuts; then the cuts that wait, outputs, and a group at work."""
+        fused, queries = self.groups[0].widths
+        count = len(self.groups)
+        return max(2 * count * fused, count * (fused + queries) + self.groups[0].prefill_columns)
 
     def _cut(self, fused: ttnn.Tensor) -> list[ttnn.Tensor]:
         rows, width = fused.shape[2], fused.shape[3] // len(self.groups)
@@ -220,8 +235,8 @@ def _rotate(x: ttnn.Tensor, rotation: Rotation, *, decode: bool) -> ttnn.Tensor:
     return turned
 
 
-def _merger(programs: Programs, heads: int, head_dim: int) -> Callable[[ttnn.Tensor], ttnn.Tensor]:
-    """Return what makes ``[1, H, S, E]`` into ``[1, 1, S, H E]``.
+def _merger(programs: Programs, heads: int, head_dim: int) -> tuple[bool, Callable[[ttnn.Tensor], ttnn.Tensor]]:
+    """Return what makes ``[1, H, S, E]`` into ``[1, 1, S, H E]``, and whether it does so at once.
 
     The op keeps a tile row of all heads twice on a core, so very wide ones are merged in parts.
     """
@@ -234,4 +249,4 @@ def _merger(programs: Programs, heads: int, head_dim: int) -> Callable[[ttnn.Ten
         cuts = [ttnn.slice(x, (0, i, 0, 0), (1, i + share, length, head_dim)) for i in range(0, heads, share)]
         return ttnn.concat([ttnn.experimental.nlp_concat_heads(cut) for cut in cuts], dim=3)
 
-    return merge
+    return share == heads, merge

@@ -114,6 +114,11 @@ class Linear(Block):
                 parameter.fill(torch.cat([bias[None], others])[:, None, None])
             self.decode_bias, self.prefill_bias = (parameter.tensor for parameter in self.biases)
 
+    @property
+    def prefill_columns(self) -> int:
+        """Its output; the input is its caller's."""
+        return self.weight.device_shape[3]
+
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, K] -> [1, 1, B, N]``, both width-sharded in L1."""
         return ttnn.linear(x, self.weight.tensor, bias=self.decode_bias, **self.decode_arguments)
@@ -156,6 +161,11 @@ class WideLinear(Block):
             outputs.append(ttnn.sharded_to_interleaved(sharded, ttnn.DRAM_MEMORY_CONFIG))
             ttnn.deallocate(sharded)
         return ttnn.to_memory_config(ttnn.concat(outputs, dim=3), self.output)
+
+    @property
+    def prefill_columns(self) -> int:
+        """The parts, and what they are joined to."""
+        return 2 * sum(self.widths)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, S, K] -> [1, 1, S, N]``, both in DRAM."""

@@ -118,12 +118,17 @@ class GatedMlp(Block):
 
     @property
     def prefill_columns(self) -> int:
-        """At the second projection, at its sum, at the product, or at the last projection."""
-        plan, wide = self.plan, self.plan.mlp_width
+        """At a projection, at its sum, at the product, or at the last projection.
+
+        The gap that the input leaves is too narrow for the product, unless that is narrower than the input.
+        """
+        plan, wide, read = self.plan, self.plan.mlp_width, self.plan.prefill.read_width
+        gap = read if wide > read else 0
         return max(
-            plan.prefill.read_width + 2 * wide,
+            read + self.gate.prefill_columns,
+            read + wide + self.up.prefill_columns,
             plan.partial_width + wide + self.sum_columns.prefill.columns,
-            3 * wide,
+            gap + 3 * wide,
             wide + plan.partial_width,
         )
 
@@ -176,11 +181,13 @@ class PlainMlp(Block):
 
     @property
     def prefill_columns(self) -> int:
-        """At the first projection, at its sum, or at the last projection."""
-        plan, wide = self.plan, self.plan.mlp_width
+        """At the first projection, at its sum, where it is activated, or at the last projection."""
+        plan, wide, read = self.plan, self.plan.mlp_width, self.plan.prefill.read_width
         return max(
-            plan.prefill.read_width + wide,
+            read + self.up.prefill_columns,
             plan.partial_width + self.sum_columns.prefill.columns,
+            read + (1 if self.whole else 2) * wide,
+            read + wide + (plan.partial_width if plan.partial_width > read else 0),
             wide + plan.partial_width,
         )
 

@@ -48,6 +48,12 @@ class Norm(Block):
         self.in_decode.fill(vectors)
         self.in_prefill.fill(vectors)
 
+    @property
+    def prefill_columns(self) -> int:
+        """What it makes, the statistics that are gathered for it, and where a vector is applied after it, that too."""
+        gather, copies = self.in_prefill.gather, 1 if self.in_prefill.fused else 2
+        return copies * self.plan.prefill.width + (gather.columns if gather.devices > 1 else 0)
+
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """``[1, 1, B, D] -> [1, 1, B, D]``, of the residual stream, to width-sharded in L1."""
         normed = self.in_decode(x)

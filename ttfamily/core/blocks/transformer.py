@@ -122,13 +122,10 @@ class Transformer(Block):
         )
 
     def _activations(self) -> int:
-        """What the longest prefill chunk allocates.
-
-        It needs more than it has at once: its stream leaves a gap of its own size, too small for the rest.
-        """
+        """What the longest prefill chunk allocates: the stream stays where it is, what a layer makes comes after it."""
         plan, banks = self.plan, self.plan.mesh.dram_banks
         rows = plan.prefill_lengths[-1]
-        gap_and_rotation = tiled(rows, plan.partial_width, banks) + 2 * tiled(rows, plan.head_dim, banks)
-        columns = max(layer.prefill_columns for layer in self.layers)
+        before = 2 * tiled(rows, plan.head_dim, banks) + tiled(rows, self.embedding.gap_columns, banks)
+        layers = tiled(rows, max(layer.prefill_columns for layer in self.layers), banks)
         last = tiled(rows, plan.prefill.width, banks) + self.lm_head.logits_bytes
-        return max(tiled(rows, columns, banks) + gap_and_rotation, last) + SMALL
+        return before + max(layers, last) + SMALL

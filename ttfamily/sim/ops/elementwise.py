@@ -9,8 +9,8 @@ import ttnn
 from torch.nn import functional
 
 from ttfamily.errors import SimulatorError
-from ttfamily.sim.formats import CARRIER
-from ttfamily.sim.row import no_products, once, op
+from ttfamily.sim.formats import CARRIER, round_to
+from ttfamily.sim.row import in_place, no_products, once, op
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,6 +75,14 @@ def _binary(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
 
     run.__name__ = name
     op(name, moves=once, multiplies=no_products)(run)
+
+
+@op("add_", moves=in_place, multiplies=no_products)
+def add_in_place(a: Cell, b: Cell) -> Cell:
+    """A + b, into a's buffer."""
+    total = a.read().float() + b.read().float()
+    a.own(*total.shape[:2]).copy_(round_to(total, a.dtype))
+    return a
 
 
 _binary("add", lambda a, b: a + b)
