@@ -9,9 +9,9 @@ import attrs
 import numpy as np
 import torch
 
-from ttfamily.core.mesh.mesh import Mesh
 from ttfamily.engine.values import CORRECT, index, integer, integers, is_sequence, shown
-from ttfamily.errors import MeshError, PlanError, RequestError
+from ttfamily.errors import RequestError
+from ttfamily.tokenizer import check_text
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.plan import Plan
@@ -55,7 +55,7 @@ def prompts(value: object) -> tuple[list[str | list[int]], bool]:
     :raises RequestError: if it is something else.
     """
     if isinstance(value, str):
-        return [_text("prompt", value)], True
+        return [_unicode("prompt", value)], True
     if isinstance(value, (torch.Tensor, np.ndarray)) and value.ndim > 1:
         value = list(value)
     elif isinstance(value, (torch.Tensor, np.ndarray)):
@@ -68,7 +68,7 @@ def prompts(value: object) -> tuple[list[str | list[int]], bool]:
     if not any(isinstance(entry, (Sequence, np.ndarray)) or _is_row(entry) for entry in entries):
         return [integers("prompt", entries, PROMPT)], True
     return [
-        _text(f"prompt[{at}]", entry) if isinstance(entry, str) else integers(f"prompt[{at}]", entry, PROMPT)
+        _unicode(f"prompt[{at}]", entry) if isinstance(entry, str) else integers(f"prompt[{at}]", entry, PROMPT)
         for at, entry in enumerate(entries)
     ], False
 
@@ -77,13 +77,9 @@ def _is_row(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.ndim > 0
 
 
-def _text(who: str, value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise RequestError(who, got=f"half a surrogate pair, {value[error.start]!r}", expected="Unicode text",
-                           fix="Decode the text anew.") from error  # fmt: skip
-    return value
+def _unicode(who: str, text: str) -> str:
+    check_text(who, text)
+    return text
 
 
 def prompt(limits: Limits, tokens: object) -> list[int]:
@@ -199,26 +195,3 @@ def step(limits: Limits, tokens: object, positions: object) -> tuple[list[int], 
     busy = [token if place >= 0 else 0 for token, place in pairs]  # an empty slot's token is never read
     _in_vocabulary(limits, busy)
     return busy, each["positions"]
-
-
-# ---- loading
-
-
-def load_arguments(mesh: object, max_batch_size: object, max_seq_len: object) -> tuple[str | Mesh, int, int | None]:
-    """Check the types of ``load``'s arguments before anything is opened; the plan checks their ranges.
-
-    :raises MeshError: if ``mesh`` is no name and no mesh, or a closed one.
-    :raises PlanError: if a size is no integer.
-    """
-    if isinstance(mesh, Mesh):
-        mesh.require_open()
-    elif not isinstance(mesh, str):
-        expected = "a name such as 'n300' or '2x4', or an open Mesh"
-        raise MeshError("mesh", got=shown(mesh), expected=expected, fix="Name the board that you have.")
-    users, longest = index(max_batch_size), index(max_seq_len)
-    if users is None:
-        raise PlanError("max_batch_size", got=shown(max_batch_size), expected="an integer", fix="Correct the call.")
-    if longest is None and max_seq_len is not None:
-        expected = "an integer, or None for the longest that fits"
-        raise PlanError("max_seq_len", got=shown(max_seq_len), expected=expected, fix="Correct the call.")
-    return mesh, users, longest
