@@ -111,7 +111,8 @@ class Engine:
     def step(self) -> list[Output]:
         """Run what is next: chunks of prompts, or one token of every running request.
 
-        A step that fails changes no request: it can be taken again, and gives the same tokens.
+        A step in which a pass or a draw fails, or is interrupted, changes no request: it can be taken again, and
+        gives the same tokens.
 
         :returns: the new tokens of requests without an inbox, each request's in their order, after those that calls
             of :meth:`advance` have made; none if nothing runs, or a prompt has more chunks.
