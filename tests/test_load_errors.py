@@ -171,12 +171,15 @@ def test_hardware_that_is_not_there_is_refused(folder: Path, tmp_path: Path, mon
         load(folder, device="hardware")
 
 
-@pytest.mark.parametrize(("option", "value", "limit"), [
-    ("max_batch_size", 33, "1 to 32"), ("max_batch_size", 0, "1 to 32"),
-    ("max_seq_len", 129, "1 to 128"), ("max_seq_len", 0, "1 to 128"),
+@pytest.mark.parametrize(("option", "value", "limit", "fix"), [
+    ("max_batch_size", 33, "1 to 32", "Run more users in turns"), ("max_batch_size", 0, "1 to 32", "at least one user"),
+    ("max_batch_size", -1, "1 to 32", "at least one user"), ("max_seq_len", 129, "1 to 128", "a shorter context"),
+    ("max_seq_len", 0, "1 to 128", "at least one token"), ("max_seq_len", -5, "1 to 128", "at least one token"),
 ])  # fmt: skip
-def test_a_size_out_of_range_is_named_with_its_limit(folder: Path, option: str, value: int, limit: str) -> None:
-    with refused(option, str(value), limit):
+def test_a_size_out_of_range_is_named_with_its_limit(
+    folder: Path, option: str, value: int, limit: str, fix: str
+) -> None:
+    with refused(option, str(value), limit, fix):
         load(folder, **{option: value})
 
 

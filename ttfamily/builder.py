@@ -73,7 +73,7 @@ def build(
         what = "the longest context of the model"
         if fits < limit:
             what = f"what fits on {mesh.name} beside the weights for {plan.max_batch_size} users"
-        fix = "Ask for a shorter context."
+        fix = "Ask for at least one token." if asked < 1 else "Ask for a shorter context."
         raise PlanError("max_seq_len", got=str(asked), expected=f"1 to {fits}, {what}", fix=fix)
     return built(fits)
 

@@ -12,11 +12,11 @@ from ttfamily.core.weights.checkpoint import Checkpoint
 from ttfamily.core.weights.sizes import check_sizes
 from ttfamily.core.weights.weights import Weights
 from ttfamily.discovery import families
-from ttfamily.engine.checks import load_arguments
 from ttfamily.errors import FamilyError, PluginError, first_line
 from ttfamily.family import Family
 from ttfamily.generation_config import eos_token_ids
 from ttfamily.hub import checkpoint_folder
+from ttfamily.load_arguments import load_arguments
 from ttfamily.progress import Progress
 from ttfamily.tokenizer import load_tokenizer
 from ttfamily.ttnn_log import quiet_ttnn

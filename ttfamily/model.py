@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from ttfamily import chat
 from ttfamily.engine import checks
 from ttfamily.engine.by_hand import SlotsByHand
+from ttfamily.engine.calls import Call, Calls
 from ttfamily.engine.engine import Engine
 from ttfamily.engine.request import Request
 from ttfamily.engine.runner import Runner
-from ttfamily.engine.runs import Run, Runs
 from ttfamily.engine.sampling import Sampling
 from ttfamily.engine.text import TextStream
 from ttfamily.errors import RequestError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ttfamily.core.config.spec import ModelSpec
     from ttfamily.core.layout.plan import Plan
     from ttfamily.core.mesh.mesh import Mesh
-    from ttfamily.engine.runs import RunStatistics
+    from ttfamily.engine.statistics import RunStatistics
 
     Integers = Sequence[int] | torch.Tensor | np.ndarray[Any, Any]
     Prompt = str | Integers
@@ -51,7 +51,7 @@ class Model:
     :ivar tokenizer: the checkpoint's, or None if it has none.
     :ivar eos_token_ids: tokens that end a text.
     :ivar runner: the device's side.
-    :ivar engine: the requests' side.
+    :ivar engine: the requests' side. Streams and direct calls of ``add`` and ``step`` may share it, in one thread.
     :ivar last_run: what the last ``generate`` or ``chat`` took, or None.
     """
 
@@ -74,7 +74,7 @@ class Model:
         self.runner = Runner(transformer)
         self.engine = Engine.on(self.runner)
         self._by_hand = SlotsByHand(self.engine)
-        self._runs = Runs(self.engine)
+        self._calls = Calls(self.engine)
         self._keep_mesh_open = keep_mesh_open
         self._closed = False
 
@@ -116,7 +116,7 @@ class Model:
                 expected=f"1 to {self.plan.max_batch_size}, the slots of this model",
                 fix="Send them in turns, or load the model with a larger max_batch_size (32 at most).",
             )
-        ids = [checks.prompt(self.engine.limits, self._token_ids(each)) for each in prompts]
+        ids = [checks.prompt(self.engine.bounds, self._token_ids(each)) for each in prompts]
         new, ends = checks.new_tokens(max_new_tokens), checks.stops(stop)
         requests = [
             Request(
@@ -128,8 +128,8 @@ class Model:
             for tokens, each in zip(ids, checks.seeds(seed, len(ids)), strict=True)
         ]
         tokenizer = self._need_tokenizer()
-        run = Run(requests, [TextStream(tokenizer, ends) for _ in requests])
-        pieces = self._runs.stream(run, self._require_open, self._note)
+        call = Call(requests, [TextStream(tokenizer, ends) for _ in requests])
+        pieces = self._calls.stream(call, self._require_open, self._note)
         if stream:
             return (piece for _, piece in pieces) if single else pieces
         texts = [""] * len(ids)
@@ -163,8 +163,8 @@ class Model:
             )
         return self.tokenizer
 
-    def _note(self, run: Run) -> None:
-        self.last_run = run.statistics()
+    def _note(self, call: Call) -> None:
+        self.last_run = call.statistics()
 
     # ---- logits
 
@@ -177,7 +177,7 @@ class Model:
         :raises RequestError: if the prompt or the slot is out of range, ``generate`` has the slot, or the model is
             closed.
         """
-        with self._runs.lock:
+        with self._calls.lock:
             self._require_open()
             return self._by_hand.prefill(tokens, slot)
 
@@ -191,7 +191,7 @@ class Model:
         :raises RequestError: if a shape, a token or a position is out of range, ``generate`` has a slot, or the model
             is closed.
         """
-        with self._runs.lock:
+        with self._calls.lock:
             self._require_open()
             return self._by_hand.decode(tokens, positions)
 
@@ -200,7 +200,7 @@ class Model:
 
         :raises RequestError: if there is no such slot, ``generate`` has it, or the model is closed.
         """
-        with self._runs.lock:
+        with self._calls.lock:
             self._require_open()
             self._by_hand.release(slot)
 
@@ -208,7 +208,7 @@ class Model:
 
     def close(self) -> None:
         """Close the mesh, unless the caller opened it; the model cannot be used any more. Twice does nothing."""
-        with self._runs.lock:
+        with self._calls.lock:
             if not self._closed:
                 self._closed = True
                 self.runner.close()

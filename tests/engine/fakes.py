@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
-from ttfamily.engine.checks import Limits
+from ttfamily.engine.checks import Bounds
 from ttfamily.engine.engine import Engine
 from ttfamily.engine.pool import BlockPool
 from ttfamily.engine.sampling import sample
@@ -99,5 +99,5 @@ def fake_engine(
         FakeRunner(slots, replicas),
         BlockPool(slots, pages, blocks, block_size=BLOCK, replicas=replicas),
         scheduler(slots, longest_chunk=CHUNK),
-        Limits(slots=slots, max_seq_len=pages * BLOCK, vocab_size=VOCAB, longest_chunk=CHUNK),
+        Bounds(slots=slots, max_seq_len=pages * BLOCK, vocab_size=VOCAB, longest_chunk=CHUNK),
     )

@@ -13,16 +13,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfamily.core.mesh.mesh import open_mesh
 from ttfamily.engine import checks
-from ttfamily.engine.checks import LONGEST_STOP, MOST_STOPS, Limits
+from ttfamily.engine.checks import LONGEST_STOP, MOST_STOPS, Bounds
 from ttfamily.engine.sampling import Sampling
-from ttfamily.errors import MeshError, PlanError, RequestError, TtfamilyError
+from ttfamily.errors import RequestError, TtfamilyError
+from ttfamily.load_arguments import load_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LIMITS = Limits(slots=3, max_seq_len=100, vocab_size=101, longest_chunk=64)
+BOUNDS = Bounds(slots=3, max_seq_len=100, vocab_size=101, longest_chunk=64)
 HUGE = 2**70
 IDS = [5, 6, 100]
 FORMS: list[Any] = [
@@ -34,10 +34,10 @@ FORMS: list[Any] = [
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: str(getattr(form, "dtype", type(form).__name__)))
 def test_token_ids_may_be_any_sequence_or_array_of_integers(form: Any) -> None:
-    assert checks.prompt(LIMITS, form) == IDS
+    assert checks.prompt(BOUNDS, form) == IDS
     assert checks.prompts(form) == ([IDS], True)
     assert checks.prompts([form, "text"]) == ([IDS, "text"], False)
-    assert checks.step(LIMITS, form, torch.tensor([3, 99, 0], dtype=torch.uint8)) == (IDS, [3, 99, 0])
+    assert checks.step(BOUNDS, form, torch.tensor([3, 99, 0], dtype=torch.uint8)) == (IDS, [3, 99, 0])
 
 
 def test_prompts_of_one_length_may_be_rows_of_an_array() -> None:
@@ -65,7 +65,7 @@ def test_what_is_no_prompt_is_refused_and_named(value: Any, got: str) -> None:
 
 
 def test_a_prompt_that_is_no_unicode_is_refused() -> None:
-    with pytest.raises(RequestError, match=r"prompt\[1\]: got half a surrogate pair") as raised:
+    with pytest.raises(RequestError, match=r"prompt\[1\]: got half of a surrogate pair") as raised:
         checks.prompts(["fine", "\ud83d"])
     str(raised.value).encode()
 
@@ -78,24 +78,24 @@ def test_a_prompt_that_is_no_unicode_is_refused() -> None:
 ])  # fmt: skip
 def test_a_prompt_out_of_range_is_refused_with_its_number(ids: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        checks.prompt(LIMITS, ids)
+        checks.prompt(BOUNDS, ids)
 
 
 @pytest.mark.parametrize("value", [0.0, "0", None, -1, 3, True, HUGE, [0], torch.tensor([0, 1]), torch.tensor(0.0)])
 def test_a_slot_is_an_integer_of_the_model(value: Any) -> None:
     with pytest.raises(RequestError, match=r"slot: got .*; expected an integer, 0 to 2"):
-        checks.slot(LIMITS, value)
+        checks.slot(BOUNDS, value)
 
 
 def test_a_step_names_what_is_wrong_with_it() -> None:
     unsigned = torch.tensor([255, 0, 0], dtype=torch.uint8)
     with pytest.raises(RequestError, match=r"positions: got 255; expected -1 .an empty slot. to 99"):
-        checks.step(LIMITS, [1, 1, 1], unsigned)
+        checks.step(BOUNDS, [1, 1, 1], unsigned)
     with pytest.raises(RequestError, match=r"positions: got shape \[1\]; expected \[3\]"):
-        checks.step(LIMITS, [1, 1, 1], [0])
+        checks.step(BOUNDS, [1, 1, 1], [0])
     with pytest.raises(RequestError, match=r"tokens: got a tensor of torch.float32; expected \[3\] integers"):
-        checks.step(LIMITS, torch.zeros(3), [0, 0, 0])
-    assert checks.step(LIMITS, [7, HUGE, -5], [0, -1, -1]) == ([7, 0, 0], [0, -1, -1])  # empty slots have no token
+        checks.step(BOUNDS, torch.zeros(3), [0, 0, 0])
+    assert checks.step(BOUNDS, [7, HUGE, -5], [0, -1, -1]) == ([7, 0, 0], [0, -1, -1])  # empty slots have no token
 
 
 NO_NUMBERS: list[Any] = ["1", None, [1], b"1", 1j, math.nan, math.inf, -math.inf, True, torch.tensor(1.0), Decimal(1)]
@@ -154,34 +154,6 @@ def test_stop_strings_are_strings_and_bounded() -> None:
         assert len(str(raised.value)) < 300
 
 
-@pytest.mark.parametrize("value", [1.0, "32", None, True, [4]], ids=repr)
-def test_sizes_of_another_type_are_refused_before_anything_is_opened(value: Any) -> None:
-    with pytest.raises(PlanError, match=r"max_batch_size: got .*; expected an integer"):
-        checks.load_arguments("n150", value, None)
-    if value is not None:
-        with pytest.raises(PlanError, match=r"max_seq_len: got .*; expected an integer, or None"):
-            checks.load_arguments("n150", 1, value)
-    assert checks.load_arguments("n150", np.int64(3), np.int64(4)) == ("n150", 3, 4)
-
-
-@pytest.mark.parametrize("value", [None, 1, (1, 2), 2.5, b"n150"], ids=repr)
-def test_a_mesh_is_a_name_or_an_open_mesh(value: Any) -> None:
-    with pytest.raises(MeshError, match=r"mesh: got .*; expected a name such as 'n300'"):
-        checks.load_arguments(value, 1, None)
-
-
-@pytest.mark.parametrize("use", [
-    lambda mesh: mesh.dram_bytes(), lambda mesh: mesh.device, lambda mesh: checks.load_arguments(mesh, 1, None),
-])  # fmt: skip
-def test_a_closed_mesh_says_so(use: Callable[[Any], Any]) -> None:
-    mesh = open_mesh("n150", "dry")
-    use(mesh)
-    mesh.close()
-    mesh.close()
-    with pytest.raises(MeshError, match="mesh 'n150': got a use of it after it was closed"):
-        use(mesh)
-
-
 ANYTHING = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=5)),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
@@ -192,9 +164,9 @@ ANYTHING = st.recursive(
 @given(value=ANYTHING)
 def test_whatever_is_handed_in_is_taken_or_refused_and_nothing_else(value: Any) -> None:
     for check in (
-        checks.prompts, checks.stops, checks.new_tokens, lambda v: checks.prompt(LIMITS, v),
-        lambda v: checks.slot(LIMITS, v), lambda v: checks.seeds(v, 2), lambda v: checks.step(LIMITS, v, v),
-        lambda v: checks.load_arguments(v, v, v), lambda v: Sampling(temperature=v), lambda v: Sampling(top_p=v),
+        checks.prompts, checks.stops, checks.new_tokens, lambda v: checks.prompt(BOUNDS, v),
+        lambda v: checks.slot(BOUNDS, v), lambda v: checks.seeds(v, 2), lambda v: checks.step(BOUNDS, v, v),
+        lambda v: load_arguments(v, v, v), lambda v: Sampling(temperature=v), lambda v: Sampling(top_p=v),
         lambda v: Sampling(top_k=v), lambda v: Sampling(seed=v).generator(),
     ):  # fmt: skip
         refused = refusal(check, value)

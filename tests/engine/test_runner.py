@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import torch
 from transformers import LlamaConfig
@@ -112,8 +113,9 @@ def test_a_page_table_that_has_not_changed_is_not_written_again(
 
 @pytest.mark.parametrize(("start", "count", "pages", "message"), [
     (0, 0, 99, "got 0 tokens"), (0, 1025, 99, "1025 tokens from position 0; expected 1 to 1024"),
-    (128, 3, 99, "position 128; expected .* from a multiple of 256"), (0, 70, 2, "a row of at least 3 pages, not 2"),
-    (768, 300, 99, "within 600"),
+    (128, 3, 99, "position 128; expected .* from 0 or a multiple of 256"), (0, 70, 2, "at least 3 pages, not 2"),
+    (768, 300, 99, "within 600"), (-256, 3, 99, "3 tokens from position -256; expected .* from 0 or a multiple"),
+    (1024, 1, 99, "1 tokens from position 1024; expected an end within 600"),
 ])  # fmt: skip
 def test_a_chunk_that_cannot_be_run_is_refused(
     runner: Runner, start: int, count: int, pages: int, message: str
@@ -124,6 +126,88 @@ def test_a_chunk_that_cannot_be_run_is_refused(
     )  # fmt: skip
     with pytest.raises(RequestError, match=message):
         runner.prefill(chunk)
+
+
+@pytest.mark.parametrize("slot", [-1, SLOTS])
+def test_a_chunk_for_a_slot_that_is_not_there_is_refused(runner: Runner, slot: int) -> None:
+    chunk = PromptChunk.of([1, 2], 0, 2, slot=slot, pages=torch.ones(99, dtype=torch.int32))
+    with pytest.raises(RequestError, match=f"slot: got {slot}; expected 0 to 2, the slots of this model"):
+        runner.prefill(chunk)
+
+
+@pytest.mark.parametrize("longest", [40, 200, 256])
+def test_a_later_chunk_of_a_short_context_is_refused(folder: Path, n150: Mesh, longest: int) -> None:
+    bench = Bench(folder, n150, max_batch_size=1, max_seq_len=longest)
+    chunk = PromptChunk.of([1] * 257, 256, 1, slot=0, pages=torch.ones(99, dtype=torch.int32))
+    with pytest.raises(RequestError, match=f"1 tokens from position 256; expected an end within {longest}"):
+        inputs.prefill_inputs(bench.plan, bench.rope(), chunk)
+
+
+@pytest.mark.parametrize(("name", "shape"), [
+    ("tokens", (SLOTS - 1,)), ("tokens", (SLOTS, 1)), ("positions", (SLOTS + 1,)), ("page_table", (SLOTS - 1, None)),
+    ("page_table", (SLOTS, 3)),
+])  # fmt: skip
+def test_a_decode_batch_of_another_shape_is_refused(runner: Runner, name: str, shape: tuple[int | None, ...]) -> None:
+    right = {"tokens": (SLOTS,), "positions": (SLOTS,), "page_table": (SLOTS, runner.plan.pages)}
+    wrong = tuple(runner.plan.pages if size is None else size for size in shape)
+    batch = {key: torch.zeros(wrong if key == name else size, dtype=torch.int32) for key, size in right.items()}
+    sizes = [rf"\[{', '.join(map(str, each))}\]" for each in (wrong, right[name])]
+    with pytest.raises(RequestError, match=f"decode batch, {name}: got shape {sizes[0]}; expected {sizes[1]}"):
+        runner.decode(DecodeBatch(**batch))
+
+
+def test_a_page_table_whose_writing_failed_is_written_again(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt, plan = random_tokens(203, 70, 3).tolist(), runner.plan
+    pages = pages_of(runner, seed=11)
+    read(runner, prompt, pages, 1024)
+    table = torch.zeros(SLOTS, plan.pages, dtype=torch.int32)
+    table[0] = pages
+    batch = DecodeBatch(tokens=torch.tensor([7, 0, 0]), positions=torch.tensor([70, -1, -1]), page_table=table)
+    expected = runner.decode(batch)[0]
+    runner.decode(attrs.evolve(batch, page_table=torch.zeros_like(table)))
+    read(runner, prompt, pages, 1024)
+    real = inputs.write
+
+    def failing(mesh: Mesh, values: torch.Tensor, *rest: Any) -> None:
+        if values.ndim == 2 and values.shape[-1] == plan.pages:
+            raise KeyboardInterrupt
+        real(mesh, values, *rest)
+
+    monkeypatch.setattr(inputs, "write", failing)
+    with pytest.raises(KeyboardInterrupt):
+        runner.decode(batch)
+    monkeypatch.setattr(inputs, "write", real)
+    assert torch.equal(runner.decode(batch)[0], expected)
+
+
+# ---- the trace
+
+
+def test_a_capture_that_failed_leaves_no_trace(folder: Path, n150: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(folder, n150, max_batch_size=SLOTS, max_seq_len=64)
+    runner = Runner(bench.transformer())
+    table = torch.zeros(SLOTS, runner.plan.pages, dtype=torch.int32)
+    table[0] = pages_of(runner, seed=2)
+    batch = DecodeBatch(tokens=torch.tensor([7, 0, 0]), positions=torch.tensor([0, -1, -1]), page_table=table)
+    eager = runner.graph.eager
+    calls: list[int] = []
+
+    def failing_in_the_capture() -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return eager()
+
+    runner.graph.inputs.write(batch)
+    expected = runner.graph.inputs.of_slots(runner.graph._read(runner.graph.eager()))[0, :203]
+    monkeypatch.setattr(runner.graph, "eager", failing_in_the_capture)
+    with pytest.raises(KeyboardInterrupt):
+        runner.decode(batch)
+    for _ in range(3):  # captured at the first, then by the trace
+        assert torch.equal(runner.decode(batch)[0], expected)
+    assert len(calls) == 4
+    runner.close()
+    runner.close()
 
 
 # ---- block sizes

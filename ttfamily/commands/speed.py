@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ttfamily.engine.runs import RunStatistics
+    from ttfamily.engine.statistics import RunStatistics
 
 
 def speed_line(run: RunStatistics, *, mesh: str, kind: str) -> str:

@@ -20,7 +20,7 @@ class SlotsByHand:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine, self._limits = engine, engine.limits
+        self._engine, self._bounds = engine, engine.bounds
 
     def prefill(self, tokens: Any, slot: Any) -> torch.Tensor:
         """Read a prompt into a slot, in place of what the slot held.
@@ -29,16 +29,15 @@ class SlotsByHand:
         :returns: logits of the last token, ``[vocab_size]`` float32.
         :raises RequestError: if the prompt or the slot is out of range, or a request has the slot.
         """
-        prompt, number = checks.prompt(self._limits, tokens), checks.slot(self._limits, slot)
-        engine, longest = self._engine, self._limits.longest_chunk
-        engine.hold(number)
-        engine.pool.release(number)
-        engine.pool.reserve(number, len(prompt))
-        pages = engine.pool.row(number)
-        *before, last = range(0, len(prompt), longest)
-        for start in before:
-            engine.runner.prefill(PromptChunk.of(prompt, start, longest, slot=number, pages=pages))
-        logits = engine.runner.prefill(PromptChunk.of(prompt, last, longest, slot=number, pages=pages))
+        prompt, number = checks.prompt(self._bounds, tokens), checks.slot(self._bounds, slot)
+        engine = self._engine
+        with engine.undisturbed():
+            engine.hold(number)
+            engine.pool.release(number)
+            engine.pool.reserve(number, len(prompt))
+            pages = engine.pool.row(number)
+            for chunk in PromptChunk.all_of(prompt, self._bounds.longest_chunk, slot=number, pages=pages):
+                logits = engine.runner.prefill(chunk)
         return cast("torch.Tensor", logits)  # the last chunk has some
 
     def decode(self, tokens: Any, positions: Any) -> torch.Tensor:
@@ -47,22 +46,22 @@ class SlotsByHand:
         :returns: logits ``[slots, vocab_size]`` float32; NaN for the other slots.
         :raises RequestError: if a shape, a token or a position is out of range, or a request has one of the slots.
         """
-        token_ids, places = (torch.tensor(values) for values in checks.step(self._limits, tokens, positions))
+        token_ids, places = (torch.tensor(values) for values in checks.step(self._bounds, tokens, positions))
         busy = places >= 0
         slots = busy.nonzero().flatten().tolist()
-        for slot in slots:
-            self._engine.check_free(slot)
-        for slot in slots:
-            self._engine.hold(slot)
-            self._engine.pool.reserve(slot, int(places[slot]) + 1)
-        batch = DecodeBatch(
-            tokens=token_ids.masked_fill(~busy, 0), positions=places, page_table=self._engine.pool.table
-        )
-        return self._engine.runner.decode(batch).masked_fill_(~busy[:, None], torch.nan)
+        engine = self._engine
+        with engine.undisturbed():
+            for slot in slots:
+                engine.check_free(slot)
+            for slot in slots:
+                engine.hold(slot)
+                engine.pool.reserve(slot, int(places[slot]) + 1)
+            batch = DecodeBatch(tokens=token_ids.masked_fill(~busy, 0), positions=places, page_table=engine.pool.table)
+            return engine.runner.decode(batch).masked_fill_(~busy[:, None], torch.nan)
 
     def release(self, slot: Any) -> None:
         """Give a slot's cache blocks back; the slot is empty then.
 
         :raises RequestError: if there is no such slot, or a request has it.
         """
-        self._engine.let_go(checks.slot(self._limits, slot))
+        self._engine.let_go(checks.slot(self._bounds, slot))

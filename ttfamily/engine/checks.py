@@ -9,9 +9,9 @@ import attrs
 import numpy as np
 import torch
 
-from ttfamily.core.mesh.mesh import Mesh
 from ttfamily.engine.values import CORRECT, index, integer, integers, is_sequence, shown
-from ttfamily.errors import MeshError, PlanError, RequestError
+from ttfamily.errors import RequestError
+from ttfamily.tokenizer import check_text
 
 if TYPE_CHECKING:
     from ttfamily.core.layout.plan import Plan
@@ -21,7 +21,7 @@ MOST_STOPS, LONGEST_STOP = 64, 1024  # strings, characters: each is looked for a
 
 
 @attrs.frozen(kw_only=True)
-class Limits:
+class Bounds:
     """How far a model's numbers go.
 
     :param slots: users at once.
@@ -35,7 +35,7 @@ class Limits:
     longest_chunk: int
 
     @classmethod
-    def of(cls, plan: Plan) -> Limits:
+    def of(cls, plan: Plan) -> Bounds:
         """Those of a plan."""
         return cls(
             slots=plan.max_batch_size,
@@ -55,7 +55,7 @@ def prompts(value: object) -> tuple[list[str | list[int]], bool]:
     :raises RequestError: if it is something else.
     """
     if isinstance(value, str):
-        return [_text("prompt", value)], True
+        return [_unicode("prompt", value)], True
     if isinstance(value, (torch.Tensor, np.ndarray)) and value.ndim > 1:
         value = list(value)
     elif isinstance(value, (torch.Tensor, np.ndarray)):
@@ -68,7 +68,7 @@ def prompts(value: object) -> tuple[list[str | list[int]], bool]:
     if not any(isinstance(entry, (Sequence, np.ndarray)) or _is_row(entry) for entry in entries):
         return [integers("prompt", entries, PROMPT)], True
     return [
-        _text(f"prompt[{at}]", entry) if isinstance(entry, str) else integers(f"prompt[{at}]", entry, PROMPT)
+        _unicode(f"prompt[{at}]", entry) if isinstance(entry, str) else integers(f"prompt[{at}]", entry, PROMPT)
         for at, entry in enumerate(entries)
     ], False
 
@@ -77,39 +77,35 @@ def _is_row(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.ndim > 0
 
 
-def _text(who: str, value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise RequestError(who, got=f"half a surrogate pair, {value[error.start]!r}", expected="Unicode text",
-                           fix="Decode the text anew.") from error  # fmt: skip
-    return value
+def _unicode(who: str, text: str) -> str:
+    check_text(who, text)
+    return text
 
 
-def prompt(limits: Limits, tokens: object) -> list[int]:
+def prompt(bounds: Bounds, tokens: object) -> list[int]:
     """Return the token ids of one prompt.
 
     :raises RequestError: if they are no integers, none, more than ``max_seq_len``, or outside the vocabulary.
     """
     ids = integers("tokens of the prompt", tokens)
-    if not 1 <= len(ids) <= limits.max_seq_len:
+    if not 1 <= len(ids) <= bounds.max_seq_len:
         raise RequestError(
             "prompt",
             got=f"{len(ids)} tokens",
-            expected=f"1 to {limits.max_seq_len} tokens, the max_seq_len that the model was loaded with",
+            expected=f"1 to {bounds.max_seq_len} tokens, the max_seq_len that the model was loaded with",
             fix="Shorten the prompt, or load the model with a larger max_seq_len." if ids else "Send at least one.",
         )
-    _in_vocabulary(limits, ids)
+    _in_vocabulary(bounds, ids)
     return ids
 
 
-def _in_vocabulary(limits: Limits, ids: Sequence[int]) -> None:
-    beyond = next((token for token in ids if not 0 <= token < limits.vocab_size), None)
+def _in_vocabulary(bounds: Bounds, ids: Sequence[int]) -> None:
+    beyond = next((token for token in ids if not 0 <= token < bounds.vocab_size), None)
     if beyond is not None:
         raise RequestError(
             "tokens",
             got=f"the id {beyond}",
-            expected=f"ids from 0 to {limits.vocab_size - 1}",
+            expected=f"ids from 0 to {bounds.vocab_size - 1}",
             fix="Use the checkpoint's own tokenizer.",
         )
 
@@ -161,64 +157,41 @@ def stops(value: object) -> tuple[str, ...]:
 # ---- slots
 
 
-def slot(limits: Limits, number: object) -> int:
+def slot(bounds: Bounds, number: object) -> int:
     """Return a slot's number.
 
     :raises RequestError: if there is no such slot.
     """
-    last = limits.slots - 1
+    last = bounds.slots - 1
     return integer("slot", number, 0, last, f"an integer, 0 to {last}", "Use a slot that the model has.")
 
 
-def step(limits: Limits, tokens: object, positions: object) -> tuple[list[int], list[int]]:
+def step(bounds: Bounds, tokens: object, positions: object) -> tuple[list[int], list[int]]:
     """Return the tokens and the positions of a decode step, one of each for every slot.
 
     :raises RequestError: if a shape, a position or the token of an occupied slot is wrong.
     """
     each = {
-        name: integers(name, values, f"[{limits.slots}] integers, one for every slot")
+        name: integers(name, values, f"[{bounds.slots}] integers, one for every slot")
         for name, values in (("tokens", tokens), ("positions", positions))
     }
     for name, values in each.items():
-        if len(values) != limits.slots:
+        if len(values) != bounds.slots:
             raise RequestError(
                 name,
                 got=f"shape [{len(values)}]",
-                expected=f"[{limits.slots}], one entry for every slot",
+                expected=f"[{bounds.slots}], one entry for every slot",
                 fix="Give an empty slot the position -1.",
             )
-    beyond = next((place for place in each["positions"] if not -1 <= place < limits.max_seq_len), None)
+    beyond = next((place for place in each["positions"] if not -1 <= place < bounds.max_seq_len), None)
     if beyond is not None:
         raise RequestError(
             "positions",
             got=str(beyond),
-            expected=f"-1 (an empty slot) to {limits.max_seq_len - 1}",
+            expected=f"-1 (an empty slot) to {bounds.max_seq_len - 1}",
             fix="End the request there, or load the model with a larger max_seq_len.",
         )
     pairs = zip(each["tokens"], each["positions"], strict=True)
     busy = [token if place >= 0 else 0 for token, place in pairs]  # an empty slot's token is never read
-    _in_vocabulary(limits, busy)
+    _in_vocabulary(bounds, busy)
     return busy, each["positions"]
-
-
-# ---- loading
-
-
-def load_arguments(mesh: object, max_batch_size: object, max_seq_len: object) -> tuple[str | Mesh, int, int | None]:
-    """Check the types of ``load``'s arguments before anything is opened; the plan checks their ranges.
-
-    :raises MeshError: if ``mesh`` is no name and no mesh, or a closed one.
-    :raises PlanError: if a size is no integer.
-    """
-    if isinstance(mesh, Mesh):
-        mesh.require_open()
-    elif not isinstance(mesh, str):
-        expected = "a name such as 'n300' or '2x4', or an open Mesh"
-        raise MeshError("mesh", got=shown(mesh), expected=expected, fix="Name the board that you have.")
-    users, longest = index(max_batch_size), index(max_seq_len)
-    if users is None:
-        raise PlanError("max_batch_size", got=shown(max_batch_size), expected="an integer", fix="Correct the call.")
-    if longest is None and max_seq_len is not None:
-        expected = "an integer, or None for the longest that fits"
-        raise PlanError("max_seq_len", got=shown(max_seq_len), expected=expected, fix="Correct the call.")
-    return mesh, users, longest

@@ -51,10 +51,21 @@ class DecodeGraph:
         logits = self.eager()
         host = self._read(logits)
         ttnn.deallocate(logits)
-        self._trace = ttnn.begin_trace_capture(self._mesh.device, cq_id=0)
-        self._traced = self.eager()
-        ttnn.end_trace_capture(self._mesh.device, self._trace, cq_id=0)
+        self._capture()
         return host
+
+    def _capture(self) -> None:
+        """Capture the trace; one that fails leaves none, and the next step begins anew."""
+        device = self._mesh.device
+        trace = ttnn.begin_trace_capture(device, cq_id=0)
+        try:
+            traced = self.eager()
+        except BaseException:
+            ttnn.end_trace_capture(device, trace, cq_id=0)
+            ttnn.release_trace(device, trace)
+            raise
+        ttnn.end_trace_capture(device, trace, cq_id=0)
+        self._trace, self._traced = trace, traced
 
     def _read(self, logits: ttnn.Tensor) -> torch.Tensor:
         rows: torch.Tensor = read(self._mesh, logits, LmHead.LOGITS)[0, 0].float()

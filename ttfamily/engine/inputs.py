@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ttfamily.core.blocks.rope import Rope
     from ttfamily.core.layout.plan import Plan
 
+UNKNOWN = -2  # no page of any table: what the device has is not known
+
 # n tokens, S of them padded; B rows of a replica's step (slots, and padding up to a rectangle of cores), P pages a user
 
 
@@ -57,6 +59,11 @@ class PromptChunk:
             logits=end == len(prompt),
         )
 
+    @classmethod
+    def all_of(cls, prompt: Sequence[int], longest: int, *, slot: int, pages: torch.Tensor) -> list[PromptChunk]:
+        """Cut a prompt into chunks of up to ``longest`` tokens; the last one has logits."""
+        return [cls.of(prompt, start, longest, slot=slot, pages=pages) for start in range(0, len(prompt), longest)]
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class DecodeBatch:
@@ -76,13 +83,24 @@ def prefill_inputs(plan: Plan, rope: Rope, chunk: PromptChunk) -> tuple[ttnn.Ten
     """Put a chunk on the device.
 
     :returns: the tokens, ``[1, S]`` uint32, padded, and what the layers need beside them.
-    :raises RequestError: if it is longer than a chunk may be, starts elsewhere than a chunk may, or has too few pages.
+    :raises RequestError: if it is longer than a chunk may be, starts elsewhere than a chunk may, has too few pages, or
+        if there is no such slot.
     """
     count, longest = len(chunk.tokens), plan.prefill_lengths[-1]
-    if not 1 <= count <= longest or chunk.start % LATER_CHUNK:
-        raise _wrong(chunk, f"1 to {longest} tokens from a multiple of {LATER_CHUNK}")
+    if not 0 <= chunk.slot < plan.max_batch_size:
+        raise RequestError(
+            "slot",
+            got=str(chunk.slot),
+            expected=f"0 to {plan.max_batch_size - 1}, the slots of this model",
+            fix="Use a slot that the model has.",
+        )
+    if not 1 <= count <= longest or chunk.start < 0 or chunk.start % LATER_CHUNK:
+        raise _wrong(chunk, f"1 to {longest} tokens from 0 or a multiple of {LATER_CHUNK}")
+    most = round_up(plan.max_seq_len, longest)
+    if chunk.start + count > most:  # so short a context may have no length for a later chunk
+        raise _wrong(chunk, f"an end within {plan.max_seq_len}")
     length = plan.padded_length(chunk.start, count)
-    if chunk.start + length > round_up(plan.max_seq_len, longest):
+    if chunk.start + length > most:
         raise _wrong(chunk, f"an end, padded to {length} tokens, within {plan.max_seq_len}")
     padded = torch.zeros(1, length, dtype=torch.int32)
     padded[0, :count] = chunk.tokens
@@ -135,15 +153,24 @@ class DecodeInputs:
         self.page_table = self._put(self._by_replica(self._table, SPARE).flatten(0, 1), ttnn.int32)
 
     def write(self, batch: DecodeBatch) -> None:
-        """Write a step's values into the buffers; a page table that is there already is not written again."""
+        """Write a step's values into the buffers; a page table that is there already is not written again.
+
+        :raises RequestError: if one of them is not of every slot, or the page table has rows of another length.
+        """
+        slots, pages = self._table.shape
+        self._check("tokens", batch.tokens, [slots])
+        self._check("positions", batch.positions, [slots])
+        self._check("page_table", batch.page_table, [slots, pages])
         positions = self._by_replica(batch.positions.to(torch.int32), -1)  # [replicas, B]
         tokens = self._by_replica(batch.tokens.to(torch.int32), 0)
         write(self._mesh, tokens, self.tokens, BY_REPLICA)
         write(self._mesh, positions.clamp(min=0), self.rope_positions, BY_REPLICA)
         write(self._mesh, positions.flatten(), self.positions, BY_REPLICA)
         if not torch.equal(batch.page_table, self._table):
-            self._table = batch.page_table.clone()
-            write(self._mesh, self._by_replica(self._table, SPARE).flatten(0, 1), self.page_table, BY_REPLICA)
+            table = batch.page_table.clone()
+            self._table.fill_(UNKNOWN)  # while it is being written, and if that fails
+            write(self._mesh, self._by_replica(table, SPARE).flatten(0, 1), self.page_table, BY_REPLICA)
+            self._table = table
 
     def step(self, rope: Rope) -> DecodeStep:
         """What the layers need of them beside the tokens."""
@@ -155,6 +182,16 @@ class DecodeInputs:
         of_replica = rows.unflatten(0, (plan.mesh.replicas, -1))[:, : plan.slots_per_replica]
         slots: torch.Tensor = of_replica.flatten(0, 1)[: plan.max_batch_size]
         return slots
+
+    @staticmethod
+    def _check(name: str, values: torch.Tensor, shape: list[int]) -> None:
+        if list(values.shape) != shape:
+            raise RequestError(
+                f"decode batch, {name}",
+                got=f"shape {list(values.shape)}",
+                expected=f"{shape}, an entry for every slot of the model",
+                fix="Give an empty slot the position -1, any valid token, and the spare page.",
+            )
 
     def _by_replica(self, by_slot: torch.Tensor, empty: int) -> torch.Tensor:
         """``[slots, ...] -> [replicas, B, ...]``: replica after replica, each filled up with empty rows."""

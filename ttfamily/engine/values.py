@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import reprlib
 from collections.abc import Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ttfamily.core.config.checks import quoted
 from ttfamily.errors import RequestError
 
 if TYPE_CHECKING:
@@ -26,10 +26,8 @@ INTEGERS = (
 
 
 def shown(value: object) -> str:
-    """A value as a message has it: on one line, short, with its type."""
-    short = reprlib.Repr()
-    short.maxstring = short.maxother = 60
-    text = " ".join(short.repr(value).split())
+    """A value of a Python call as a message has it: on one line, short, with its type."""
+    text = " ".join(quoted(value).split())
     return text if value is None else f"{text} ({type(value).__name__})"
 
 

@@ -61,9 +61,7 @@ class Layout:
         """Record what a prompt of so many tokens runs, chunk after chunk, with the logits of its last token."""
         pool, prompt, longest = BlockPool.of(self.plan), [0] * tokens, self.plan.prefill_lengths[-1]
         pool.reserve(0, tokens)
-        chunks = [
-            PromptChunk.of(prompt, start, longest, slot=0, pages=pool.row(0)) for start in range(0, tokens, longest)
-        ]
+        chunks = PromptChunk.all_of(prompt, longest, slot=0, pages=pool.row(0))
         return record(self.mesh, lambda: [self.runner.run_prefill(chunk) for chunk in chunks])
 
 

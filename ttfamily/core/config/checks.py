@@ -26,7 +26,7 @@ def within(part: str, separator: str = ".") -> Iterator[None]:
 
 
 def shown(value: object) -> str:
-    """A value as a message has it: short, and null, true and false as in JSON."""
+    """A value of a JSON file as a message has it: short, and null, true and false as in JSON."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return quoted(value)

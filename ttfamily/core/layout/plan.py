@@ -202,7 +202,9 @@ def _check(spec: ModelSpec, mesh: Mesh, max_batch_size: int, block_size: int) ->
             "max_batch_size",
             got=str(max_batch_size),
             expected=f"1 to {MAX_BATCH * mesh.replicas}: the {MAX_BATCH} rows of one tile for each replica",
-            fix="Run more users in turns, or on a mesh with replicas, such as t3k/dp4.",
+            fix="Ask for at least one user."
+            if max_batch_size < 1
+            else "Run more users in turns, or on a mesh with replicas, such as t3k/dp4.",
         )
     if type(block_size) is not int or block_size not in BLOCK_SIZES:
         raise PlanError(

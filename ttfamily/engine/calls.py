@@ -9,44 +9,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ttfamily.engine.statistics import RunStatistics
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ttfamily.engine.engine import Engine
-    from ttfamily.engine.request import Output, Request
+    from ttfamily.engine.request import Output, Pass, Request
     from ttfamily.engine.text import TextStream
-
-
-@attrs.frozen(kw_only=True)
-class RunStatistics:
-    """What one call of ``generate`` took.
-
-    :param batch: prompts that ran together.
-    :param prompt_tokens: of all prompts.
-    :param new_tokens: of all prompts.
-    :param sequence_length: the longest prompt with its new tokens.
-    :param ttft_s: seconds until the first prompt had its first token.
-    :param decode_s: seconds spent in decode steps that made a token of this call.
-    :param decode_steps: how many there were.
-    """
-
-    batch: int
-    prompt_tokens: int
-    new_tokens: int
-    sequence_length: int
-    ttft_s: float
-    decode_s: float
-    decode_steps: int
-
-    @property
-    def tokens_per_s_user(self) -> float:
-        """Tokens a second that one user sees: 1 / latency of a decode step; 0 if there was none."""
-        return self.decode_steps / self.decode_s if self.decode_s else 0.0
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Tokens a second of all users together, in decode; 0 if there was no step."""
-        return (self.new_tokens - self.batch) / self.decode_s if self.decode_s else 0.0
 
 
 @attrs.define(eq=False)
@@ -67,7 +37,7 @@ class Line:
         return piece + self.text.finish() if self.ended else piece
 
 
-class Run:
+class Call:
     """One call of ``generate``.
 
     :param requests: one for each prompt.
@@ -79,9 +49,11 @@ class Run:
         self.lines = [Line(index, request, text) for index, (request, text) in enumerate(pairs)]
         self.by_request: dict[int, Line] = {}
         self.pieces: deque[tuple[int, str]] = deque()  # what has come, and is not given out yet
+        self._inbox: deque[Output] = deque()
         self._started = time.perf_counter()
         self._ttft = self._decode_s = 0.0
-        self._decode_steps = 0
+        self._decode_steps = self._first_tokens = 0
+        self._last_pass: Pass | None = None
 
     @property
     def ended(self) -> bool:
@@ -92,24 +64,30 @@ class Run:
         """Add the requests to an engine."""
         self._started = time.perf_counter()
         for line in self.lines:
-            self.by_request[engine.add(line.request)] = line
+            self.by_request[engine.add(line.request, self._inbox)] = line
 
-    def take(self, outputs: Sequence[Output], engine: Engine, decode_steps: int, decode_s: float) -> None:
-        """Take the tokens that a step made for this call, and end what a stop string ends.
-
-        :param decode_steps: that the step ran.
-        :param decode_s: seconds that those took.
-        """
-        self._ttft = self._ttft or time.perf_counter() - self._started
-        self._decode_steps += decode_steps
-        self._decode_s += decode_s
-        for output in outputs:
+    def take(self, engine: Engine) -> None:
+        """Take the tokens that have come for this call, and end what a stop string ends."""
+        while self._inbox:
+            output = self._inbox.popleft()
             line = self.by_request[output.request]
+            if line.ended:  # by a stop string, while steps that others ran went on
+                continue
+            self._count(output.made_by)
             piece = line.take(output)
             if piece:
                 self.pieces.append((line.index, piece))
             if line.ended:
                 engine.cancel(output.request)
+
+    def _count(self, made_by: Pass) -> None:
+        self._ttft = self._ttft or made_by.ended_at - self._started
+        if not made_by.decode:
+            self._first_tokens += 1
+        elif made_by is not self._last_pass:  # a decode step makes one token of every prompt
+            self._decode_steps += 1
+            self._decode_s += made_by.seconds
+        self._last_pass = made_by
 
     def statistics(self) -> RunStatistics:
         """What it took so far."""
@@ -117,6 +95,7 @@ class Run:
             batch=len(self.lines),
             prompt_tokens=sum(len(line.request.tokens) for line in self.lines),
             new_tokens=sum(line.new_tokens for line in self.lines),
+            first_tokens=self._first_tokens,
             sequence_length=max(len(line.request.tokens) + line.new_tokens for line in self.lines),
             ttft_s=self._ttft,
             decode_s=self._decode_s,
@@ -124,21 +103,23 @@ class Run:
         )
 
 
-class Runs:
+class Calls:
     """All calls on one engine: whichever is read runs the engine's next step, and each gets what is its own.
 
-    Calls may be read in turns or from several threads: a lock lets one at a time use the engine.
+    Calls may be read in turns or from several threads: a lock lets one at a time use the engine. A step puts the
+    tokens of each call into that call's inbox; it reads them when it is read itself, so that an error or an interrupt
+    on the way to text concerns one call. One that nobody reads goes on while others are read: it stops at a stop
+    string only when it is read.
 
     :ivar lock: to be held by whoever else uses the engine.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._under_way: list[Run] = []
         self.lock = threading.RLock()
 
     def stream(
-        self, run: Run, require_open: Callable[[], None], on_end: Callable[[Run], None]
+        self, call: Call, require_open: Callable[[], None], on_end: Callable[[Call], None]
     ) -> Iterator[tuple[int, str]]:
         """Yield a call's pieces of text, (index, piece), as they come.
 
@@ -150,31 +131,22 @@ class Runs:
         """
         with self.lock:
             require_open()
-            self._under_way.append(run)
         try:
             with self.lock:
-                run.start(self._engine)
-            while (piece := self._next(run, require_open)) is not None:
+                call.start(self._engine)
+            while (piece := self._next(call, require_open)) is not None:
                 yield piece
         finally:
             with self.lock:
-                for request in run.by_request:
+                for request in call.by_request:
                     self._engine.cancel(request)
-                self._under_way.remove(run)
-                on_end(run)
+                on_end(call)
 
-    def _next(self, run: Run, require_open: Callable[[], None]) -> tuple[int, str] | None:
+    def _next(self, call: Call, require_open: Callable[[], None]) -> tuple[int, str] | None:
         with self.lock:
             require_open()
-            while not run.pieces and not run.ended:
-                self._step()
-            return run.pieces.popleft() if run.pieces else None
-
-    def _step(self) -> None:
-        engine = self._engine
-        steps, seconds = engine.decode_steps, engine.decode_s
-        outputs = engine.step()
-        for run in self._under_way.copy():
-            own = [output for output in outputs if output.request in run.by_request]
-            if own:
-                run.take(own, engine, engine.decode_steps - steps, engine.decode_s - seconds)
+            call.take(self._engine)
+            while not call.pieces and not call.ended:
+                self._engine.advance()
+                call.take(self._engine)
+            return call.pieces.popleft() if call.pieces else None
