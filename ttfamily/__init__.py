@@ -16,8 +16,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ttfamily.core.config.hf_config import HfConfig
-    from ttfamily.core.config.precision_policy import PrecisionPolicy
-    from ttfamily.core.config.spec import AttentionSpec, MlpSpec, ModelSpec, NormSpec, RopeSpec, head_dim_of
+    from ttfamily.core.config.precision_policy import POLICIES, PrecisionPolicy
+    from ttfamily.core.config.spec import (
+        AttentionSpec,
+        DynamicScaling,
+        LinearScaling,
+        Llama3Scaling,
+        MlpSpec,
+        ModelSpec,
+        NormSpec,
+        RopeSpec,
+        head_dim_of,
+    )
     from ttfamily.core.mesh.boards import Axis, Board
     from ttfamily.core.weights.rules import WeightRule, column, replicated, row, width
     from ttfamily.discovery import families
@@ -36,12 +46,16 @@ __all__ = [  # noqa: RUF022 -- in the order of sorted(), as a test has it
     "Board",
     "CONTRACT",
     "ConfigError",
+    "DynamicScaling",
     "Family",
     "HfConfig",
+    "LinearScaling",
+    "Llama3Scaling",
     "MlpSpec",
     "Model",
     "ModelSpec",
     "NormSpec",
+    "POLICIES",
     "PluginError",
     "PrecisionPolicy",
     "RopeSpec",
@@ -65,12 +79,16 @@ _HOME = {
     "Board": "ttfamily.core.mesh.boards",
     "CONTRACT": "ttfamily.hookspecs",
     "ConfigError": "ttfamily.errors",
+    "DynamicScaling": "ttfamily.core.config.spec",
     "Family": "ttfamily.family",
     "HfConfig": "ttfamily.core.config.hf_config",
+    "LinearScaling": "ttfamily.core.config.spec",
+    "Llama3Scaling": "ttfamily.core.config.spec",
     "MlpSpec": "ttfamily.core.config.spec",
     "Model": "ttfamily.model",
     "ModelSpec": "ttfamily.core.config.spec",
     "NormSpec": "ttfamily.core.config.spec",
+    "POLICIES": "ttfamily.core.config.precision_policy",
     "PluginError": "ttfamily.errors",
     "PrecisionPolicy": "ttfamily.core.config.precision_policy",
     "RopeSpec": "ttfamily.core.config.spec",

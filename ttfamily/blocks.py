@@ -9,7 +9,7 @@ from __future__ import annotations
 from ttfamily.core.blocks.attention import Attention, fuse
 from ttfamily.core.blocks.block import Block
 from ttfamily.core.blocks.ccl import Collective
-from ttfamily.core.blocks.exchanges import Exchange, collective, sum_columns
+from ttfamily.core.blocks.collectives import CollectivePair, collective, sum_columns
 from ttfamily.core.blocks.head_norm import RmsHeadNorm
 from ttfamily.core.blocks.kv_cache import LayerCache
 from ttfamily.core.blocks.linear import Linear, WideLinear, column_linear
@@ -17,6 +17,7 @@ from ttfamily.core.blocks.mlp import GatedMlp, PlainMlp
 from ttfamily.core.blocks.norm import Norm
 from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.blocks.rope import interleave
+from ttfamily.core.blocks.slots import AttentionBlock, MlpBlock, NormBlock
 from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
 from ttfamily.core.layout.heads import HeadPlan, arrange
 from ttfamily.core.layout.plan import Plan
@@ -28,15 +29,18 @@ from ttfamily.tiles import TILE
 __all__ = [
     "TILE",
     "Attention",
+    "AttentionBlock",
     "Block",
     "Collective",
+    "CollectivePair",
     "DecodeStep",
-    "Exchange",
     "GatedMlp",
     "HeadPlan",
     "LayerCache",
     "Linear",
+    "MlpBlock",
     "Norm",
+    "NormBlock",
     "Parameter",
     "PlainMlp",
     "Plan",

@@ -9,6 +9,7 @@ from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.core.config.precision_policy import policy
 from ttfamily.core.mesh.mesh import Mesh, open_mesh
 from ttfamily.core.weights.checkpoint import Checkpoint
+from ttfamily.core.weights.headers import INDEX
 from ttfamily.core.weights.sizes import check_sizes
 from ttfamily.core.weights.weights import Weights
 from ttfamily.discovery import families
@@ -78,6 +79,9 @@ def load(
     # Whatever is small is read before the weights, which can take minutes.
     tokenizer = load_tokenizer(folder, config)
     ends = eos_token_ids(folder, config, spec.vocab_size)
+    if has_weights(folder):
+        with Checkpoint.open(folder) as headers:
+            check_sizes(headers, family, spec)
     quiet_ttnn()
     opened = mesh if isinstance(mesh, Mesh) else open_mesh(mesh, device, installed.boards if installed else ())
     keep_open = opened is mesh
@@ -86,7 +90,6 @@ def load(
         from ttfamily.model import Model
 
         with open_checkpoint(folder, config, opened) as checkpoint:
-            check_sizes(checkpoint, family, spec)
             limits = Limits(max_batch_size=max_batch_size, max_seq_len=max_seq_len, scheme=scheme)
             transformer = build(spec, family.blocks, opened, formats, limits)
             weights = Weights(checkpoint, family, spec)
@@ -123,9 +126,14 @@ def read_spec(config: HfConfig, family: Family) -> ModelSpec:
 
 def open_checkpoint(folder: Path, config: HfConfig, mesh: Mesh) -> Checkpoint:
     """Open the weights; a dry mesh needs none: config.json says what shapes they would have."""
-    if mesh.host_device == "meta" and not list(folder.glob("*.safetensors")):
+    if mesh.host_device == "meta" and not has_weights(folder):
         return Checkpoint.of_config(config.raw)
     return Checkpoint.open(folder, mesh.host_device)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder has safetensors files, or their index."""
+    return any(folder.glob("*.safetensors")) or (folder / INDEX).exists()
 
 
 def choose_family(config: HfConfig, family: str | Family | None, registry: FamilyRegistry | None) -> Family:

@@ -26,7 +26,7 @@ from ttfamily.blocks import (
     TILE,
     Attention,
     Block,
-    Exchange,
+    CollectivePair,
     GatedMlp,
     Parameter,
     Plan,
@@ -82,7 +82,7 @@ class PostNorm(Block):
     def __init__(self, plan: Plan, slot: str, layer: int) -> None:
         self.plan = plan
         width, tensor = plan.partial_width, plan.mesh.spec.tensor_axis
-        self.sum = Exchange(plan, "all_reduce", tensor, width)
+        self.sum = CollectivePair(plan, "all_reduce", tensor, width)
         self.weight = Parameter(mesh=plan.mesh, slot=slot, layer=layer, shape=(1, 1, 1, width))
         self.share = 1 / plan.mesh.tensor_parallel
 
@@ -124,7 +124,7 @@ class ProjectionNorm(Block):
         )
         real = sum(head is not None for head in places) * plan.spec.attention.head_dim
         self.share = real / self.weight.shape[3]  # what is padding counts in the op's mean
-        self.gather = Exchange(plan, "all_gather", plan.mesh.spec.tensor_axis, TILE, DRAM)
+        self.gather = CollectivePair(plan, "all_gather", plan.mesh.spec.tensor_axis, TILE, DRAM)
 
     def load(self, weights: Weights) -> None:
         size, rotary = self.plan.spec.attention.head_dim, self.plan.spec.rope.rotary_dim

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -16,6 +16,8 @@ from ttfamily.plugins import llama
 from ttfamily.testing import Conformance
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ttfamily import ModelSpec
 
 
@@ -68,3 +70,40 @@ class TestArcee(Conformance):
 def test_a_path_that_leads_to_no_block_is_named(path: str) -> None:
     with pytest.raises(PluginError, match=f"layer.mlp: got '{path}'"):
         LayerBlocks.of(spec(HfConfig.of(ArceeConfig())), {"layer.mlp": path})
+
+
+class TakesWeights(PlainMlp):
+    """As contract 1 had it."""
+
+    def __init__(self, plan: Any, weights: Any, layer: int) -> None:
+        raise NotImplementedError
+
+
+class TakesNothing(PlainMlp):
+    def __init__(self) -> None:
+        raise NotImplementedError
+
+
+class OfNoKind:
+    def prefill(self) -> None: ...
+    def decode(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("TakesWeights", r"built with \(plan, weights, layer\); expected .* \(plan, layer, live_tiles\)"),
+        ("TakesNothing", r"built with \(\); expected"),
+        ("OfNoKind", "which is no Block"),
+    ],
+)
+def test_a_block_that_cannot_be_built_from_a_plan_is_named(name: str, said: str) -> None:
+    with pytest.raises(PluginError, match=said):
+        LayerBlocks.of(spec(HfConfig.of(ArceeConfig())), {"layer.mlp": f"{__name__}:{name}"})
+
+
+def test_a_block_that_imports_the_core_by_path_is_told_of_the_public_names(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "old_block.py").write_text("from ttfamily.core.mlp import GatedMlp")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PluginError, match=r"Import blocks .* from ttfamily\.blocks"):
+        LayerBlocks.of(spec(HfConfig.of(ArceeConfig())), {"layer.mlp": "old_block:GatedMlp"})

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 class Share:
     """What one device has of a slot's weights in one layer.
 
-    :param held: the first tensor that is filled from the slot: its format is the weights', and it is cut as they are.
+    :param held: the first tensor in DRAM that is filled from the slot: its format is the weights', and it is cut as
+        they are. None if there is none.
     :param bytes: unpadded, each weight once.
     """
 
-    held: Held
+    held: Held | None
     bytes: float
 
 
@@ -36,10 +37,12 @@ def shares(taken: Iterable[Taken], held: Sequence[Held]) -> list[Share]:
     first: dict[tuple[str, int | None], Held] = {}
     for each in held:
         first.setdefault((each.slot, each.layer), each)
-    return [_share(each, first[each.slot, each.layer]) for each in taken]
+    return [_share(each, first.get((each.slot, each.layer))) for each in taken]
 
 
-def _share(taken: Taken, held: Held) -> Share:
+def _share(taken: Taken, held: Held | None) -> Share:
+    if held is None:  # its block keeps it in L1, or in the tensor of another slot
+        return Share(held=None, bytes=0.0)
     size = taken.elements * TILE_BYTES[held.format] / TILE_ELEMENTS + taken.biases * BF16_BYTES
     return Share(held=held, bytes=size / held.parts)
 
@@ -52,6 +55,8 @@ def decode_floor(weights: Sequence[Share], stream: Stream, roles: Roles, point: 
     needed = needed_bytes(stream, point)
 
     def least(share: Share) -> float:
+        if share.held is None:
+            return 0.0
         whole = share.held.tensor
         part = needed.get(whole.buffer, whole.bytes)
         return part if part < whole.bytes else share.bytes

@@ -158,22 +158,22 @@ def _cuts(layout: Layout, weights: list[Share], held: list[Held]) -> tuple[SlotC
     rows: dict[str, SlotCut] = {}
     for taken, share in zip(layout.weights.taken, weights, strict=True):
         before = rows.get(taken.slot)
-        formats = {*(before.formats if before else ()), share.held.format}
+        formats = {*(before.formats if before else ()), *([share.held.format] if share.held else [])}
         rows[taken.slot] = SlotCut(
             slot=taken.slot,
             cut=_cut(taken.cut, share.held),
             formats=tuple(sorted(formats, key=TILE_BYTES.__getitem__)),
             share=round(share.bytes) + (before.share if before else 0),
-            held=by_slot[taken.slot],
+            held=by_slot.get(taken.slot, 0),
         )
     return tuple(rows.values())
 
 
-def _cut(cut: str, held: Held) -> str:
+def _cut(cut: str, held: Held | None) -> str:
     """What a device has of it: a rule may say either of what is cut as the stream is, where that is cut at all."""
     if cut not in ("width", "replicated"):
         return cut
-    return "width" if held.parts > 1 else "replicated"
+    return "width" if held is not None and held.parts > 1 else "replicated"
 
 
 def _by_slot(held: list[Held]) -> dict[str, int]:

@@ -145,5 +145,7 @@ def _carrier(output: ttnn.Tensor, inputs: list[SimTensor]) -> SimTensor:
         if buffer is not None and tensor.buffer_unique_id() == buffer:
             if tensor.shape == output.shape:
                 return SimTensor.carrying(output, tensor.cell)
-            tensor.cell.viewed = cell.viewed = True
+            shapes = [*(other for other in tensor.cell.shapes or [tensor.cell] if other.holders), cell]
+            for other in shapes:
+                other.shapes = shapes
     return SimTensor.carrying(output, cell)

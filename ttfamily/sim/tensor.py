@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -24,13 +25,15 @@ class Cell:
     memory alive.
 
     :param shared: whether another cell or a host tensor may use the same torch memory: a write copies first.
-    :param viewed: whether another cell stands for the same device buffer under another shape.
+    :param holders: the tensors that carry it and are still in use.
+    :param shapes: the cells that stand for the same device buffer, each with a shape of its own, this one among them.
     """
 
     value: torch.Tensor | None
     dtype: ttnn.DataType
     shared: bool = False
-    viewed: bool = False
+    holders: weakref.WeakSet[SimTensor] = attrs.field(factory=weakref.WeakSet, repr=False)
+    shapes: list[Cell] = attrs.field(factory=list, repr=False)
 
     def read(self) -> torch.Tensor:
         """Return the values, ``[rows | 1, cols | 1, *local_shape]``.
@@ -51,9 +54,10 @@ class Cell:
 
         Every device gets a copy of its own, and no other tensor sees what is written.
 
-        :raises SimulatorError: if the buffer is known under another shape too, where the write would be missed.
+        :raises SimulatorError: if a tensor with another shape stands for the buffer too, where the write would be
+            missed.
         """
-        if self.viewed:
+        if any(other is not self and other.holders for other in self.shapes):
             raise SimulatorError(
                 "simulated tensor",
                 got="a write into a buffer that ttnn.reshape gave another shape without a copy",
@@ -104,13 +108,22 @@ class Part(Cell):
         self._whole.shared |= shared
 
     @property
-    def viewed(self) -> bool:
-        """As the whole is."""
-        return self._whole.viewed
+    def holders(self) -> weakref.WeakSet[SimTensor]:
+        """Those of the whole."""
+        return self._whole.holders
 
-    @viewed.setter
-    def viewed(self, viewed: bool) -> None:
-        self._whole.viewed |= viewed
+    @holders.setter
+    def holders(self, holders: weakref.WeakSet[SimTensor]) -> None:
+        self._whole.holders = holders
+
+    @property
+    def shapes(self) -> list[Cell]:
+        """Those of the whole."""
+        return self._whole.shapes
+
+    @shapes.setter
+    def shapes(self, shapes: list[Cell]) -> None:
+        self._whole.shapes = shapes
 
 
 class SimTensor(ttnn.Tensor):
@@ -123,6 +136,7 @@ class SimTensor(ttnn.Tensor):
         """Wrap ``real``, a tensor on the mock cluster (or on host), so that it carries ``cell``."""
         tensor = cls(real)
         tensor.cell = cell
+        cell.holders.add(tensor)
         return tensor
 
     def __repr__(self) -> str:

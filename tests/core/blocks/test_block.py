@@ -10,7 +10,7 @@ import ttnn
 from transformers import FalconConfig, LlamaConfig
 
 from ttfamily import HfConfig
-from ttfamily.blocks import Block, Collective, Exchange, GatedMlp, Parameter
+from ttfamily.blocks import Block, Collective, CollectivePair, GatedMlp, Parameter
 from ttfamily.builder import Limits, build
 from ttfamily.core.blocks.decoder import LAYERS, ParallelLayer
 from ttfamily.core.config.precision_policy import policy
@@ -162,7 +162,7 @@ class Tree(Block):
         self.listed = [Leaf(plan.mesh, "listed"), "text"]
         self.tupled = (Leaf(plan.mesh, "tupled"),)
         self.by_name = {"one": Leaf(plan.mesh, "named"), "bias": Parameter(mesh=plan.mesh, slot="bias", shape=(32, 32))}
-        self.sum = Exchange(plan, "all_reduce", 1, 64)
+        self.sum = CollectivePair(plan, "all_reduce", 1, 64)
         self.number = 3
 
 

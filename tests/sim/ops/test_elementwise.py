@@ -144,3 +144,29 @@ def test_a_chain_of_activations(bench: Operands) -> None:
     chain = [ttnn.UnaryWithParam(ttnn.UnaryOpType.RELU), ttnn.UnaryWithParam(ttnn.UnaryOpType.SILU)]
     want = [torch.nn.functional.silu(part.relu()) for part in x.local]
     bench.check(ttnn.unary_chain(x.tensor, chain), want)
+
+
+@pytest.mark.kernel("ttnn.add_")
+@given(shape=st.sampled_from([(1, 1, 32, 64), (2, 1, 40, 32)]), cuts=st.tuples(CUTS, CUTS), seed=SEEDS)
+def test_a_sum_in_place_is_in_the_first_operands_buffer(
+    bench: Operands, shape: tuple[int, ...], cuts: tuple[Any, Any], seed: int
+) -> None:
+    bench.reseed(seed)
+    a, b = (bench.random(*shape, cut=cut) for cut in cuts)
+    want = golden(ttnn.add, a, b)
+    total = ttnn.add_(a.tensor, b.tensor)
+    assert total.buffer_unique_id() == a.tensor.buffer_unique_id()
+    bench.check(total, want)
+    bench.check(a.tensor, want)
+    bench.check(b.tensor, b.local, roundings=0)
+
+
+@pytest.mark.kernel("ttnn.add_")
+def test_a_sum_in_place_is_refused_while_another_shape_of_the_buffer_is_held(bench: Operands) -> None:
+    a, b = bench.random(1, 1, 64, 32), bench.random(1, 2, 32, 32)
+    reshaped = ttnn.reshape(a.tensor, (1, 2, 32, 32))
+    with pytest.raises(SimulatorError, match=r"gave another shape without a copy"):
+        ttnn.add_(reshaped, b.tensor)
+    want = [one.reshape(1, 2, 32, 32) + other for one, other in zip(a.local, b.local, strict=True)]
+    del a
+    bench.check(ttnn.add_(reshaped, b.tensor), want)

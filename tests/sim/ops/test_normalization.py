@@ -10,6 +10,7 @@ import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ttfamily.core.layout.norm_programs import decode_norm
 from ttfamily.core.layout.programs import Programs
 from ttfamily.testing.correlation import assert_pcc
 from ttfamily.testing.operands import assert_rounded
@@ -62,7 +63,7 @@ def test_a_norm(
     programs = Programs(bench.mesh)
     sharded = sharded and rows <= 32
     memory = programs.width_sharded(width, programs.cores_of(width)) if sharded else ttnn.DRAM_MEMORY_CONFIG
-    how = {"program_config": programs.decode_norm(width)} if sharded else {}
+    how = {"program_config": decode_norm(programs, width)} if sharded else {}
     x = bench.random(1, 1, rows, width, cut=cuts[0], memory_config=memory)
     added = bench.random(1, 1, rows, width, cut=cuts[1], memory_config=memory) if residual else None
 

@@ -8,7 +8,7 @@ import torch
 import ttnn
 
 from ttfamily.core.blocks.block import Block
-from ttfamily.core.blocks.exchanges import sum_columns
+from ttfamily.core.blocks.collectives import sum_columns
 from ttfamily.core.blocks.flash import flash_attention
 from ttfamily.core.blocks.head_norm import RmsHeadNorm
 from ttfamily.core.blocks.kv_cache import LayerCache

@@ -101,11 +101,11 @@ def warm_up(plan: Plan, collectives: Iterable[Collective]) -> None:
     stand in the way of later programs' buffers; made after a trace was captured, they would lie where its
     activations do, and a replay would overwrite them.
     """
-    exchanges = dict.fromkeys(each for each in collectives if each.devices > 1)  # layers have theirs in common
-    if not exchanges:
+    distinct = dict.fromkeys(each for each in collectives if each.devices > 1)  # layers have theirs in common
+    if not distinct:
         return
     with _room_for_semaphores(plan.mesh):
-        for each in exchanges:
+        for each in distinct:
             for rows in plan.rows(each.phase):
                 each.warm_up(rows)
 

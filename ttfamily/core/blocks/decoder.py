@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import ttnn
 
 from ttfamily.core.blocks.block import Block
-from ttfamily.core.blocks.exchanges import Collectives
+from ttfamily.core.blocks.collectives import Collectives
 from ttfamily.tiles import tiles
 
 if TYPE_CHECKING:

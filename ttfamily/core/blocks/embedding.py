@@ -8,7 +8,7 @@ import ttnn
 
 from ttfamily.core.blocks.block import Block
 from ttfamily.core.blocks.ccl import DRAM
-from ttfamily.core.blocks.exchanges import collective
+from ttfamily.core.blocks.collectives import collective
 from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.mesh.placement import WHOLE, Sharding
 

@@ -8,7 +8,7 @@ import ttnn
 from torch.nn import functional
 
 from ttfamily.core.blocks.block import Block
-from ttfamily.core.blocks.exchanges import sum_columns
+from ttfamily.core.blocks.collectives import sum_columns
 from ttfamily.core.blocks.linear import Linear, WideLinear, column_linear
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import ttnn
 
 from ttfamily.core.blocks.block import Block
-from ttfamily.core.blocks.exchanges import collective
+from ttfamily.core.blocks.collectives import collective
 from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.layout.norm_programs import decode_norm, norm_vectors_fit
 from ttfamily.core.mesh.placement import Sharding

@@ -123,6 +123,8 @@ def _imported(slot: str, path: str) -> type:
     try:
         block = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
+        if "ttfamily.core" in str(error):
+            fix = "Import blocks and what they are made of from ttfamily.blocks: paths within the core move."
         raise PluginError(who, got=f"{path!r} ({error})", expected=expected, fix=fix) from error
     if not isinstance(block, type):
         raise PluginError(who, got=f"{path!r}, which is no class", expected=expected, fix=fix)
@@ -137,12 +139,16 @@ def _imported(slot: str, path: str) -> type:
 
 
 def _check_arguments(who: str, path: str, block: type, names: tuple[str, ...]) -> None:
+    parameters = inspect.signature(block).parameters
     try:
         inspect.signature(block).bind(*names)
-    except TypeError as error:
+        fits = "weights" not in parameters  # which blocks of contract 1 took in the place of another
+    except TypeError:
+        fits = False
+    if not fits:
         raise PluginError(
             who,
-            got=f"{path!r}, which cannot be built with {len(names)} arguments ({error})",
+            got=f"{path!r}, which is built with ({', '.join(parameters)})",
             expected=f"a class that is built with ({', '.join(names)}) and takes its weights in load(weights)",
             fix="Change its __init__; blocks of contract 1 took their weights there.",
-        ) from error
+        )

@@ -40,7 +40,7 @@ class DecodeStep:
 class PrefillChunk:
     """Up to one chunk of one user's prompt.
 
-    :param start: the position of its first token, a multiple of the longest prefill length.
+    :param start: the position of its first token, a multiple of 256.
     :param length: S, padded.
     :param fill_pages: ``[1, pages of S]`` int32, the blocks that its keys and values go to; -1 after that of the
         last token.

@@ -9,9 +9,9 @@ import ttnn
 
 from ttfamily.core.blocks.block import Block
 from ttfamily.core.blocks.ccl import warm_up
+from ttfamily.core.blocks.collectives import before_head
 from ttfamily.core.blocks.decoder import LAYERS
 from ttfamily.core.blocks.embedding import Embedding
-from ttfamily.core.blocks.exchanges import before_head
 from ttfamily.core.blocks.kv_cache import CACHE
 from ttfamily.core.blocks.lm_head import LmHead
 from ttfamily.core.blocks.norm import Norm

@@ -123,9 +123,12 @@ class Subject:
             for slot, weight in (("layer.attention", "layer.attention.out"), ("layer.mlp", "layer.mlp.down"))
             if weight in rules
         }
-        where["layer.attention_norm"] = rules["layer.attention_norm"].modules[0]
-        where["layer"] = where["layer.attention_norm"].partition(LAYER)[0] + LAYER
-        return {slot: path.format(layer=0) for slot, path in {**where, **cls.modules}.items()}
+        if "layer.attention_norm" in rules:
+            where["layer.attention_norm"] = rules["layer.attention_norm"].modules[0]
+        where |= cls.modules
+        beside = next((path for path in where.values() if LAYER in path), LAYER)
+        where.setdefault("layer", beside.partition(LAYER)[0] + LAYER)
+        return {slot: path.format(layer=0) for slot, path in where.items()}
 
     @classmethod
     def reference(cls, hf: PreTrainedModel) -> PreTrainedModel:

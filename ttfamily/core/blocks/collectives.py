@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ttfamily.core.layout.schemes import Phase
 
 
-class Exchange(Block):
+class CollectivePair(Block):
     """A collective of both phases: ``decode(x)`` and ``prefill(x)`` free x.
 
     The output lies as the input does: in decode width-sharded over as many cores as its width allows, in prefill in
@@ -59,9 +59,9 @@ def collective(
     return made
 
 
-def sum_columns(plan: Plan, width: int) -> Exchange:
+def sum_columns(plan: Plan, width: int) -> CollectivePair:
     """Add up what column-parallel projections make where the hidden size is cut: there they make partial sums."""
-    return Exchange(plan, "all_reduce", plan.mesh.spec.hidden_axis, width)
+    return CollectivePair(plan, "all_reduce", plan.mesh.spec.hidden_axis, width)
 
 
 class Collectives(Block):
