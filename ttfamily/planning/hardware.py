@@ -62,7 +62,7 @@ WORMHOLE = Chip(
     link=12.5 * GB,  # DOCS: 100 Gb/s, sending and receiving at once
     hop=0.8 * MICRO,  # #20903: 780 to 800 ns a hop, routers included
     dispatch=4 * MICRO,  # #12074: about 4,000 cycles at 1 GHz for a traced op, whatever it does; TR 4.6: below 6 us
-    host_call=25 * MICRO,  # peers.md: 83 calls of a decoder layer in 1.5 to 2.7 ms of host time
+    host_call=25 * MICRO,  # tt-symbiote on a mock n300: 83 calls of a layer, 1.5 to 2.7 ms of host time
     pcie=31.5 * GB,  # DOCS: PCI Express 4.0 x16
 )
 

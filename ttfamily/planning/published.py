@@ -1,6 +1,6 @@
 """What Tenstorrent publishes for its own implementation, to hold predictions against: shapes, never names.
 
-From PERF.md of tt_transformers (peers.md has the same figures): batch 1, a prompt of 128 tokens, top speed of
+From PERF.md of tt_transformers: batch 1, a prompt of 128 tokens, top speed of
 the steps after it. Its policies have the names of ours and are not the same: for these shapes attention and
 cache are BFP8 in both, for the large one the MLP is BFP4 in both, and in "performance" the small one's last
 layer has BFP8 where the others have BFP4. What a figure was measured with stands beside it.

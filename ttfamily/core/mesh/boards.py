@@ -61,7 +61,7 @@ class Board:
         return self.rows.devices, self.columns.devices
 
 
-_N300 = "peers.md: two links between an n300's chips; tech report 3.3 uses one on n300 and T3000"
+_N300 = "n300 card specification: two links between its chips; tech report 3.3 uses one on n300 and T3000"
 _T3K = "tech report 3.3: a T3000 is a ring of eight chips, or 2 x 4; one link"
 _GALAXY = "tech report 3.3: 8 x 4; its collectives use four links along axis 0, three along axis 1"
 _ONE = Axis(devices=1)
