@@ -12,7 +12,7 @@ import ttfamily
 from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.core.weights.rules import column
 from ttfamily.discovery import families
-from ttfamily.errors import CheckpointError, ConfigError, FamilyConflict, FamilyError
+from ttfamily.errors import CheckpointError, ConfigError, FamilyConflict, FamilyError, PluginError
 from ttfamily.family import Family
 from ttfamily.registry import FamilyRegistry, Plugin, ProvidedFamily
 from ttfamily.tokenizer import load_tokenizer
@@ -121,3 +121,12 @@ def test_the_code_of_a_tokenizer_is_never_run_either(tmp_path: Path, monkeypatch
     with refused(CheckpointError, "tokenizer_config.json", "never run"):
         load_tokenizer(tmp_path, HfConfig.from_folder(tmp_path))
     assert not marker.exists()
+
+
+def test_a_spec_that_fails_is_named_with_its_family_and_what_failed(tmp_path: Path) -> None:
+    def divides(config: HfConfig) -> NoReturn:
+        raise ZeroDivisionError(f"{config.take('hidden_size')} by 0")
+
+    own = Family(name="dream", architectures=("DreamForCausalLM",), spec=divides, weights={"lm_head": column("h")})
+    with refused(PluginError, "family dream, spec()", "ZeroDivisionError: 64 by 0", "config.json"):
+        ttfamily.load(folder(tmp_path), family=own, device="dry")

@@ -172,3 +172,20 @@ def test_every_part_that_a_block_declares_is_found_once(mesh: Mesh) -> None:
     assert [each.slot for each in tree.parameters()] == ["shared", "listed", "tupled", "named", "bias"]
     assert [each.phase for each in tree.collectives()] == ["decode", "prefill"]
     assert all(isinstance(each, Collective) for each in tree.collectives())
+
+
+def test_a_pair_of_collectives_puts_another_width_on_the_cores_that_it_allows() -> None:
+    opened = open_mesh("n300", "dry")
+    try:
+        plan = built(LLAMA, opened, LlamaConfig(**WIDE)).plan
+        spread_out = plan.programs.spread_out
+        for kind, width in (("all_gather", 2 * 96), ("reduce_scatter", 64 // 2), ("all_reduce", 96)):
+            pair = CollectivePair(plan, kind, 1, 96 if kind != "reduce_scatter" else 64)
+            x = ttnn.zeros(
+                [1, 1, 32, pair.decode.width], dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=opened.device
+            )
+            out = pair.decode(ttnn.to_memory_config(x, pair.decode.source))
+            assert out.shape[3] == pair.decode.width_out == width
+            assert out.memory_config() == spread_out(width)
+    finally:
+        opened.close()
