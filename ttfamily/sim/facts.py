@@ -9,6 +9,7 @@ import attrs
 import ttnn
 
 from ttfamily.errors import SimulatorError
+from ttfamily.sim.tensor import SimTensor, same_everywhere
 from ttfamily.tiles import TILE_BYTES, TILE_ELEMENTS
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Memory = Literal["dram_interleaved", "dram_sharded", "l1", "host"]
 
 # What a caller says about an op beside its tensors, as far as traffic and time depend on it.
-SETTINGS = ("sliding_window_size", "is_causal", "num_links", "transpose_b")
+SETTINGS = ("sliding_window_size", "is_causal", "num_links", "transpose_b", "chunk_start_idx_tensor")
 # ttnn's name of a format -> the name that TILE_BYTES has it under.
 FORMATS = {"BFLOAT16": "bf16", "BFLOAT8_B": "bfp8", "BFLOAT4_B": "bfp4", "FLOAT32": "fp32"}
 
@@ -163,8 +164,13 @@ def op_facts(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], outputs:
         fidelity=None if kernel_config is None else kernel_config.math_fidelity.name,
         config=_config(kwargs.get("program_config")),
         axis=kwargs.get("cluster_axis"),
-        settings={key: kwargs[key] for key in SETTINGS if kwargs.get(key) is not None},
+        settings={key: _setting(kwargs[key]) for key in SETTINGS if kwargs.get(key) is not None},
     )
+
+
+def _setting(value: Any) -> Any:
+    """Return a setting as a number; one that a tensor holds is known, since the host wrote it."""
+    return int(same_everywhere(value.cell)) if isinstance(value, SimTensor) else value
 
 
 def _tensors(arguments: Mapping[str, Any]) -> Iterator[tuple[str, ttnn.Tensor]]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ttfamily.core.layout.flash_programs import decode_flash, prefill_flash
 from ttfamily.core.layout.programs import Programs
+from ttfamily.core.mesh.placement import integers
 from ttfamily.errors import SimulatorError
 from ttfamily.testing.strategies import SEEDS
 
@@ -131,6 +132,7 @@ class Cache:
     window=WINDOWS,
     dtype=CACHES,
     cuts=st.tuples(CUT, CUT),
+    on_device=st.booleans(),
     seed=SEEDS,
 )
 def test_a_later_chunk_attends_to_the_cache(
@@ -143,6 +145,7 @@ def test_a_later_chunk_attends_to_the_cache(
     window: int | None,
     dtype: ttnn.DataType,
     cuts: tuple[bool, bool],
+    on_device: bool,
     seed: int,
 ) -> None:
     bench.reseed(seed)
@@ -151,8 +154,11 @@ def test_a_later_chunk_attends_to_the_cache(
     pages = (start + tokens) // 32
     limited = {} if window is None else {"sliding_window_size": window}
     cache = Cache.random(bench, heads[1], dim, 1, pages, cut=1 if cuts[1] else None, dtype=dtype)
+    where = {"chunk_start_idx": start}
+    if on_device:
+        where = {"chunk_start_idx_tensor": integers(bench.mesh, torch.tensor([start], dtype=torch.int32), ttnn.int32)}
     got = ttnn.transformer.chunked_scaled_dot_product_attention(
-        q.tensor, cache.keys.tensor, cache.values.tensor, cache.put(bench), start,
+        q.tensor, cache.keys.tensor, cache.values.tensor, cache.put(bench), **where,
         scale=scale, program_config=prefill_flash(Programs(bench.mesh), tokens, dim), **limited,
     )  # fmt: skip
     want = [

@@ -153,6 +153,31 @@ def test_slice(bench: Operands, start: int, tiles: int, cut: int | None, seed: i
 
 
 @pytest.mark.kernel("ttnn.slice")
+@given(tiles=st.integers(1, 6), place=st.integers(0, 5), cut=ALL, seed=SEEDS)
+def test_slice_by_corners_on_the_device(bench: Operands, tiles: int, place: int, cut: int | None, seed: int) -> None:
+    bench.reseed(seed)
+    x, start = bench.random(1, 1, 32 * tiles, 64, cut=cut), 32 * (place % tiles)
+    rows = len(x.local[0][0, 0])
+    begin, end = (
+        bench.put(torch.tensor(corner), dtype=ttnn.uint32, layout=ttnn.ROW_MAJOR_LAYOUT).tensor
+        for corner in ((0, 0, start, 0), (1, 1, start + 32, x.local[0].shape[3]))
+    )
+    got = ttnn.slice(x.tensor, begin, end, slice_dim=2, num_devices=rows // 32)
+    bench.check(got, apply(lambda part: part[:, :, start : start + 32], x), roundings=0)
+
+
+@pytest.mark.kernel("ttnn.slice")
+def test_corners_on_the_device_that_are_no_part_apart_are_refused(bench: Operands) -> None:
+    x = bench.random(1, 1, 128, 64)
+    begin, end = (
+        bench.put(torch.tensor(corner), dtype=ttnn.uint32, layout=ttnn.ROW_MAJOR_LAYOUT).tensor
+        for corner in ((0, 0, 32, 0), (1, 1, 96, 64))
+    )
+    with pytest.raises(SimulatorError, match="4 parts of dimension 2; expected corners that are 32 apart there"):
+        ttnn.slice(x.tensor, begin, end, slice_dim=2, num_devices=4)
+
+
+@pytest.mark.kernel("ttnn.slice")
 def test_slice_in_steps(bench: Operands) -> None:
     x = bench.random(1, 1, 64, 64, cut=2, layout=ttnn.ROW_MAJOR_LAYOUT)
     got = ttnn.slice(x.tensor, (0, 0, 1, 0), (1, 1, 64, 64), (1, 1, 3, 2))

@@ -141,7 +141,12 @@ class FlashAttention:
         if chunk.start == 0:
             return ttnn.transformer.scaled_dot_product_attention(query, key, value, is_causal=True, **arguments)
         return ttnn.transformer.chunked_scaled_dot_product_attention(
-            query, self.cache.keys, self.cache.values, chunk.read_pages, chunk.start, **arguments
+            query,
+            self.cache.keys,
+            self.cache.values,
+            chunk.read_pages,
+            chunk_start_idx_tensor=chunk.start_index,
+            **arguments,
         )
 
     def _fill(self, cache: ttnn.Tensor, x: ttnn.Tensor, chunk: PrefillChunk) -> None:

@@ -16,8 +16,8 @@ from torch.nn import functional
 from ttfamily.core.blocks.block import Block
 from ttfamily.core.blocks.parameter import Parameter
 from ttfamily.core.config.rope_frequencies import depends_on_length, prompt_table, rope_table
-from ttfamily.core.mesh.placement import put
-from ttfamily.tiles import TILE, round_up
+from ttfamily.core.mesh.placement import integers, put
+from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,10 +32,7 @@ ROPE = "rope"  # the slot of what the tables take
 
 @attrs.frozen
 class Rotation:
-    """What turns queries and keys at given positions: decode ``[1, B, 1, E]``, prefill ``[1, 1, S, E]``.
-
-    Never deallocated by hand: a slice of a whole table is that table.
-    """
+    """What turns queries and keys at given positions: decode ``[1, B, 1, E]``, prefill ``[1, 1, S, E]``."""
 
     cos: ttnn.Tensor
     sin: ttnn.Tensor
@@ -48,12 +45,10 @@ class Rope(Block):
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         mesh, programs = plan.mesh, plan.programs
-        self.positions = round_up(plan.max_seq_len, plan.prefill_lengths[-1])  # room for the last chunk's padding
-        shape = (1, 1, self.positions, plan.head_dim)
-        # Cosine and sine, looked up by row in decode, cut in whole tiles in prefill: one copy in each layout.
-        self.rows, self.tiled = (
-            tuple(Parameter(mesh=mesh, slot=ROPE, shape=shape, layout=layout) for _ in ("cos", "sin"))
-            for layout in (ttnn.ROW_MAJOR_LAYOUT, ttnn.TILE_LAYOUT)
+        shape = (1, 1, plan.padded_seq_len, plan.head_dim)
+        # Cosine and sine are looked up by row: a slice would be another program wherever a chunk starts.
+        self.tables = tuple(
+            Parameter(mesh=mesh, slot=ROPE, shape=shape, layout=ttnn.ROW_MAJOR_LAYOUT) for _ in ("cos", "sin")
         )
         self.shard = programs.user_sharded(plan.users, TILE, plan.head_dim)
         self.prefill_swap = Parameter(mesh=mesh, slot=ROPE, shape=(1, 1, TILE, TILE))
@@ -66,22 +61,22 @@ class Rope(Block):
 
     def load(self, weights: Weights) -> None:  # noqa: ARG002 -- they follow from the spec
         """Compute the tables."""
-        tables = self._widen(rope_table(self.plan.spec.rope, self.positions))
-        for copies in (self.rows, self.tiled):
-            for parameter, table in zip(copies, tables, strict=True):
-                parameter.fill(table)
+        values = self._widen(rope_table(self.plan.spec.rope, self.plan.padded_seq_len))
+        for parameter, value in zip(self.tables, values, strict=True):
+            parameter.fill(value)
         self.prefill_swap.fill(pair_swap())
         self.decode_swap.fill(pair_swap().repeat(1, 1, self.plan.users, 1))
 
     def decode(self, positions: ttnn.Tensor) -> Rotation:
         """``[1, B]`` uint32 -> the rotation of every user's position; all on the device, so a trace holds it."""
-        cos, sin = (self._look_up(table, positions) for table in self.rows)
+        rows = (self._look_up(table, positions) for table in self.tables)  # [1, 1, B, E]
+        cos, sin = (ttnn.to_memory_config(ttnn.transpose(row, 1, 2), self.shard) for row in rows)  # [1, B, 1, E]
         return Rotation(cos, sin, self.decode_swap.tensor)
 
-    def _look_up(self, table: Parameter, positions: ttnn.Tensor) -> ttnn.Tensor:
-        rows = ttnn.embedding(positions, table.tensor, layout=ttnn.TILE_LAYOUT)  # [1, B, E]
-        users = ttnn.transpose(ttnn.unsqueeze_to_4D(rows), 1, 2)  # [1, B, 1, E]
-        return ttnn.to_memory_config(users, self.shard)
+    @staticmethod
+    def _look_up(table: Parameter, positions: ttnn.Tensor) -> ttnn.Tensor:
+        """``[1, n]`` uint32 -> the table's rows, ``[1, 1, n, E]``."""
+        return ttnn.unsqueeze_to_4D(ttnn.embedding(positions, table.tensor, layout=ttnn.TILE_LAYOUT))
 
     def prefill(self, start: int, length: int, prompt: int) -> Rotation:
         """Return the rotation of tokens ``start`` to ``start + length`` of a prompt of ``prompt`` tokens."""
@@ -90,8 +85,9 @@ class Rope(Block):
             padded = [functional.pad(t, (0, 0, 0, start + length - prompt))[start : start + length] for t in host]
             cos, sin = (put(self.plan.mesh, table, dtype=ttnn.bfloat16) for table in self._widen(padded))
         else:
-            end = (1, 1, start + length, self.plan.head_dim)
-            cos, sin = (ttnn.slice(table.tensor, (0, 0, start, 0), end) for table in self.tiled)
+            positions = torch.arange(start, start + length, dtype=torch.int32)[None]
+            on_device = integers(self.plan.mesh, positions, ttnn.uint32)
+            cos, sin = (self._look_up(table, on_device) for table in self.tables)
         return Rotation(cos, sin, self.prefill_swap.tensor)
 
     def _widen(self, cos_sin: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -41,16 +41,18 @@ class PrefillChunk:
     """Up to one chunk of one user's prompt.
 
     :param start: the position of its first token, a multiple of 256.
+    :param start_index: ``[1]`` int32, the same on the device: one program serves every start.
     :param length: S, padded.
     :param fill_pages: ``[1, pages of S]`` int32, the blocks that its keys and values go to; -1 after that of the
         last token.
-    :param read_pages: ``[1, pages of start + S]`` int32, the user's blocks up to the chunk's last token, then the
-        spare block.
+    :param read_pages: ``[1, pages of the longest padded prompt]`` int32, the user's blocks up to the chunk's last
+        token, then the spare block.
     :param rotation: of the chunk's positions.
     """
 
     start: int
     length: int
+    start_index: ttnn.Tensor
     fill_pages: ttnn.Tensor
     read_pages: ttnn.Tensor
     rotation: Rotation

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import torch
 import ttnn
 
 from ttfamily.core.blocks.block import Block
@@ -19,6 +20,7 @@ from ttfamily.core.blocks.rope import ROPE, Rope
 from ttfamily.core.blocks.steps import DecodeStep
 from ttfamily.core.layout.budget import Budget
 from ttfamily.core.layout.sizes import paged, tiled
+from ttfamily.core.mesh.placement import integers
 from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
@@ -94,8 +96,12 @@ class Transformer(Block):
 
     def logits_at(self, x: ttnn.Tensor, token: int) -> ttnn.Tensor:
         """Logits of the tile that holds ``token``, ``[1, 1, 32, V]``, cut over the devices: row ``token % 32``."""
+        rows, width = x.shape[2], x.shape[3]
         start = token // TILE * TILE
-        tile = ttnn.slice(x, (0, 0, start, 0), (1, 1, start + TILE, x.shape[3]))
+        corners = ((0, 0, start, 0), (1, 1, start + TILE, width))
+        # Corners on the device: one program cuts out any tile.
+        begin, end = (integers(self.plan.mesh, torch.tensor(corner), ttnn.uint32) for corner in corners)
+        tile = ttnn.slice(x, begin, end, slice_dim=2, num_devices=rows // TILE)
         normed = self.gather_in_prefill(self.norm.prefill(tile))  # [1, 1, 32, hidden_size]
         ttnn.deallocate(tile)
         logits = self.lm_head.decode(ttnn.to_memory_config(normed, self.plan.decode.whole))

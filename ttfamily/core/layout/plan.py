@@ -124,6 +124,11 @@ class Plan:
         """
         return tuple(n for shorter, n in zip((0, *LENGTHS), LENGTHS, strict=False) if shorter < self.max_seq_len)
 
+    @property
+    def padded_seq_len(self) -> int:
+        """``max_seq_len`` with room for the padding of a prompt's last chunk."""
+        return round_up(self.max_seq_len, self.prefill_lengths[-1])
+
     def stream(self, phase: Phase) -> StreamLayout:
         """Where a phase has the residual stream."""
         return self.decode if phase == "decode" else self.prefill

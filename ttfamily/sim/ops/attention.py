@@ -10,6 +10,7 @@ from torch.nn import functional
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.ops.cache import gather_pages, token_tiles
 from ttfamily.sim.row import moved, no_products, op
+from ttfamily.sim.tensor import same_everywhere
 from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
@@ -80,8 +81,11 @@ def attention(
 
 
 def _cached_keys(call: Op) -> int:
-    """All that the page table names: the chunk's own, and those before it."""
-    return call.input(3).shape[-1] * call.input(1).shape[2]
+    """The chunk's own, and those before it: up to where the page table ends, if its start is a number."""
+    start = call.settings.get("chunk_start_idx_tensor")
+    if start is None:
+        return call.input(3).shape[-1] * call.input(1).shape[2]
+    return int(start) + call.input(0).shape[2]
 
 
 def _chunk_moves(call: Op, _point: DecodePoint) -> Moved:
@@ -99,14 +103,22 @@ def chunked_attention(
     key: Cell,
     val: Cell,
     page_table: Cell,
-    chunk_start_idx: int,
+    chunk_start_idx: int | None = None,
     *,
+    chunk_start_idx_tensor: Cell | None = None,
     scale: float | None = None,
     sliding_window_size: int | None = None,
 ) -> torch.Tensor:
-    """Flash attention of one chunk of a prompt, ``[1, H, S, E]``, over the paged cache up to its own end."""
+    """Flash attention of one chunk of a prompt, ``[1, H, S, E]``, over the paged cache up to its own end.
+
+    :param chunk_start_idx_tensor: ``[1]``, in place of ``chunk_start_idx``.
+    """
     op = "ttnn.transformer.chunked_scaled_dot_product_attention"
     q = query.read()
+    if chunk_start_idx_tensor is not None:
+        chunk_start_idx = int(same_everywhere(chunk_start_idx_tensor))
+    if chunk_start_idx is None:  # as ttnn has it
+        raise ValueError("neither chunk_start_idx nor chunk_start_idx_tensor is given")
     positions = chunk_start_idx + torch.arange(q.shape[-2])
     end = torch.full((1, 1, q.shape[2]), chunk_start_idx + q.shape[-2])
     start = torch.zeros_like(end)

@@ -9,6 +9,7 @@ import torch
 
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.row import moved, no_products, once, op
+from ttfamily.sim.tensor import Cell, same_everywhere
 from ttfamily.tiles import BF16_BYTES
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from ttfamily.sim.facts import Op
     from ttfamily.sim.row import DecodePoint, Moved
-    from ttfamily.sim.tensor import Cell
 
 
 # ---- ops that move values; where they find their input as it should be they are views, and dispatch nothing
@@ -91,10 +91,32 @@ def _cut_out(call: Op, _point: DecodePoint) -> Moved:
 
 
 @op("slice", moves=_cut_out, multiplies=no_products)
-def slice_(x: Cell, starts: Sequence[int], ends: Sequence[int], steps: Sequence[int] | None = None) -> torch.Tensor:
-    """Cut ``[start, end)`` out of every dimension."""
+def slice_(
+    x: Cell,
+    starts: Sequence[int] | Cell,
+    ends: Sequence[int] | Cell,
+    steps: Sequence[int] | None = None,
+    *,
+    slice_dim: int | None = None,
+    num_devices: int | None = None,
+) -> torch.Tensor:
+    """Cut ``[start, end)`` out of every dimension.
+
+    Where the corners are tensors, the output has one of ``num_devices`` equal parts of dimension ``slice_dim``, as
+    ttnn has it, wherever it begins.
+    """
     value = x.read()
-    cuts = [slice(a, b, s) for a, b, s in zip(starts, ends, steps or [1] * len(starts), strict=True)]
+    begin, end = (same_everywhere(at).tolist() if isinstance(at, Cell) else list(at) for at in (starts, ends))
+    if slice_dim is not None and num_devices is not None:
+        part = value.shape[slice_dim + 2] // num_devices
+        if end[slice_dim] - begin[slice_dim] != part:
+            raise SimulatorError(
+                "ttnn.slice",
+                got=f"corners {begin} and {end}, and {num_devices} parts of dimension {slice_dim}",
+                expected=f"corners that are {part} apart there: the chip cuts out one part, whatever the second says",
+                fix="Correct the corners, or num_devices.",
+            )
+    cuts = [slice(a, b, s) for a, b, s in zip(begin, end, steps or [1] * len(begin), strict=True)]
     where = (slice(None), slice(None), *cuts)
     return value[where]
 
