@@ -10,6 +10,7 @@ import ttnn
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.formats import CARRIER, as_host, round_to
 from ttfamily.sim.kernel_call import same_memory
+from ttfamily.sim.memory import caller
 from ttfamily.sim.placement import shard
 from ttfamily.sim.row import crossing
 from ttfamily.sim.tensor import Cell, Part, SimTensor, cell_of
@@ -62,8 +63,8 @@ def from_torch(
         values = shard(tensor, mesh_mapper, mesh.shape)
         dtype = dtype or DEFAULT_FORMAT.get(tensor.dtype, ttnn.float32)
         placed = _allocate(values.shape[2:], dtype, layout, device, memory_config)
-    if not mesh.computes:
-        return placed
+    if not mesh.computes and (tensor.is_meta or tensor.is_floating_point()):
+        return placed  # the host's integers stay known: where a chunk starts says what attention reads
     rounded = round_to(values, placed.dtype)
     cell = Cell(rounded, placed.dtype, shared=same_memory(rounded, tensor))
     if cell.shared and not rounded.is_floating_point():
@@ -158,7 +159,7 @@ def copy_host_to_device(
     real(host_tensor, device_tensor, cq_id)
     if mesh.computes:
         host, device = (cell_of(tensor, "ttnn.copy_host_to_device_tensor") for tensor in (host_tensor, device_tensor))
-        device.value = host.read()
+        device.write(host.read())
         host.shared = device.shared = True
 
 
@@ -167,7 +168,8 @@ def deallocate(mesh: MockMesh, real: Callable[..., Any], tensor: ttnn.Tensor, fo
     """Free the buffer and the values with it; in a trace, after every replay."""
     real(tensor, force)
     if mesh.computes:
-        cell = cell_of(tensor, "ttnn.deallocate")
+        cell = cell_of(tensor, "ttnn.deallocate").whole
+        cell.freed = caller()
 
         def free() -> None:
             cell.value = None

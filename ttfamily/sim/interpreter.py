@@ -7,6 +7,7 @@ the output's shape must agree.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import ttnn
@@ -46,7 +47,7 @@ class Interpreter:
     def __init__(self, device: ttnn.MeshDevice, *, computes: bool) -> None:
         self.mesh = MockMesh(device, computes=computes)
         self._rows: Mapping[str, Row] = ROWS
-        self._inside = False
+        self._inside = self._rehearsing = False
         self._saved: dict[str, Any] = {}
 
     def install(self) -> None:
@@ -84,7 +85,10 @@ class Interpreter:
         """Run one op: the real one for what is checked, the kernel for what is computed."""
         row = self._rows.get(name.removeprefix("ttnn."))
         if row is not None and row.crossing:
-            return bind(name, row.kernel, args, kwargs, given=(self.mesh, real))()
+            made = bind(name, row.kernel, args, kwargs, given=(self.mesh, real))()
+            for tensor in _tensors(made):
+                self._note(name, tensor)
+            return made
         with self.mesh.traces.only_compiled_programs(name):
             outputs = real(*args, **kwargs)
         if not self.mesh.computes:
@@ -93,16 +97,37 @@ class Interpreter:
         kernel = self._kernel(name, args, kwargs)
         inputs = [tensor for value in (*args, *kwargs.values()) for tensor in _tensors(value)]
         tensors = [_carrier(output, inputs) for output in (outputs if many else [outputs])]
-        self.mesh.traces.perform(
-            KernelCall(
-                op=name,
-                kernel=kernel,
-                inputs=[tensor.cell for tensor in inputs],
-                outputs=[tensor.cell for tensor in tensors],
-                shapes=[tuple(tensor.shape) for tensor in tensors],
-            )
+        call = KernelCall(
+            op=name,
+            kernel=kernel,
+            inputs=[tensor.cell for tensor in inputs],
+            outputs=[tensor.cell for tensor in tensors],
+            shapes=[tuple(tensor.shape) for tensor in tensors],
         )
+        if self.mesh.traces.capturing is not None:
+            self.mesh.traces.capturing.note(call)
+        for tensor in tensors:
+            self._note(name, tensor)
+        if not self._rehearsing:
+            self.mesh.traces.perform(call)
         return type(outputs)(tensors) if many else tensors[0]
+
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Compute nothing meanwhile: ops are validated, compiled and allocated, and what they make holds nothing."""
+        before, self._rehearsing = self._rehearsing, True
+        try:
+            yield
+        finally:
+            self._rehearsing = before
+
+    def _note(self, name: str, tensor: ttnn.Tensor) -> None:
+        """Note the buffer that an op returned, and that the open capture's replays will write it."""
+        if isinstance(tensor, SimTensor):
+            trace = self.mesh.traces.capturing
+            allocation = self.mesh.allocations.note(name, tensor, None if trace is None else trace.id)
+            if trace is not None and allocation is not None:
+                trace.allocations.append(allocation)
 
     def _kernel(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
         """Bind the op's kernel to the cells of its inputs.

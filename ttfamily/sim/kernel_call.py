@@ -63,9 +63,9 @@ class KernelCall:
             raise self._wrong(
                 f"a kernel result of shape {tuple(value.shape[2:])}", f"{shape}, the shape that ttnn gives the output"
             )
-        cell.value = round_to(value, cell.dtype)
+        cell.write(round_to(value, cell.dtype))
         for source in self.inputs:
-            if source is not cell and source.value is not None and same_memory(source.value, cell.value):
+            if source is not cell and source.value is not None and same_memory(source.value, cell.read()):
                 source.shared = cell.shared = True
 
     def _wrong(self, got: str, expected: str) -> SimulatorError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import ttnn
 
+from ttfamily.sim.memory import Allocations
 from ttfamily.sim.trace import TraceRecorder
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ class MockMesh:
     :param computes: True for a simulated mesh, False for a dry one (ops are validated and allocated,
         weights are never filled, and reading a result is an error).
     :ivar shape: rows and columns of chips.
+    :ivar allocations: the buffers that tensors with values have.
     :ivar split: ttnn's own ``get_device_tensors``, which knows buffers and no values.
     """
 
     device: ttnn.MeshDevice
     computes: bool = attrs.field(kw_only=True)
     shape: tuple[int, int] = attrs.field(init=False)
+    allocations: Allocations = attrs.field(init=False)
     traces: TraceRecorder = attrs.field(init=False)
     split: Callable[[ttnn.Tensor], list[Any]] = attrs.field(init=False)
 
@@ -35,9 +38,13 @@ class MockMesh:
         rows, columns = self.device.shape
         return rows, columns
 
+    @allocations.default
+    def _allocations(self) -> Allocations:
+        return Allocations(self.device)
+
     @traces.default
     def _traces(self) -> TraceRecorder:
-        return TraceRecorder(self.device)
+        return TraceRecorder(self.device, self.allocations)
 
     @split.default
     def _split(self) -> Any:

@@ -14,6 +14,8 @@ from ttfamily.errors import SimulatorError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ttfamily.sim.memory import Allocation
+
 
 @attrs.define(eq=False)
 class Cell:
@@ -27,6 +29,9 @@ class Cell:
     :param shared: whether another cell or a host tensor may use the same torch memory: a write copies first.
     :param holders: the tensors that carry it and are still in use.
     :param shapes: the cells that stand for the same device buffer, each with a shape of its own, this one among them.
+    :param allocation: of the buffer; None for a tensor on the host.
+    :param overwritten: what a replay wrote over the values, and of which trace; None while they stand.
+    :param freed: ``file:line`` of the call that deallocated the buffer, if one did.
     """
 
     value: torch.Tensor | None
@@ -34,20 +39,49 @@ class Cell:
     shared: bool = False
     holders: weakref.WeakSet[SimTensor] = attrs.field(factory=weakref.WeakSet, repr=False)
     shapes: list[Cell] = attrs.field(factory=list, repr=False)
+    allocation: Allocation | None = attrs.field(default=None, repr=False)
+    overwritten: tuple[Allocation, int] | None = attrs.field(default=None, repr=False)
+    freed: str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def whole(self) -> Cell:
+        """The cell of all devices: this one, but for a part."""
+        return self
+
+    @property
+    def live(self) -> bool:
+        """Whether its buffer is allocated: some tensor, of this shape or another, still holds it."""
+        return any(tensor.is_allocated() for cell in self.shapes or [self] for tensor in cell.holders)
 
     def read(self) -> torch.Tensor:
         """Return the values, ``[rows | 1, cols | 1, *local_shape]``.
 
-        :raises SimulatorError: if the buffer was freed, or nothing has been computed into it yet.
+        :raises SimulatorError: if the buffer was freed, nothing has been computed into it yet, or a replay has
+            written over it.
         """
-        if self.value is None:
+        whole = self.whole
+        if whole.overwritten is not None:
+            writer, trace = whole.overwritten
             raise SimulatorError(
                 "simulated tensor",
-                got="a tensor that holds nothing: it was deallocated, or a trace that never ran makes it",
+                got=f"a read of {whole.allocation}, which a replay of trace {trace} has overwritten with {writer}",
+                expected="a buffer that no trace writes: one that was allocated before the capture",
+                fix="Allocate it before the capture begins, free it before the next replay, or release the trace.",
+            )
+        if self.value is None:
+            where = "" if whole.freed is None else f" at {whole.freed}"
+            raise SimulatorError(
+                "simulated tensor",
+                got=f"a tensor that holds nothing: it was deallocated{where}, or a trace that never ran makes it",
                 expected="a tensor with values",
                 fix="Deallocate it after its last use; execute a trace before reading what it makes.",
             )
         return self.value
+
+    def write(self, value: torch.Tensor) -> None:
+        """Take new values, all of them: whatever was there before is gone."""
+        self.value = value
+        self.whole.overwritten = None
 
     def own(self, rows: int, cols: int) -> torch.Tensor:
         """Return the values for an op that writes in place, ``[rows, cols, *local_shape]``.
@@ -77,6 +111,11 @@ class Part(Cell):
     def __init__(self, whole: Cell, row: int, col: int) -> None:
         self._whole, self._place = whole, (row, col)
         self.dtype = whole.dtype
+
+    @property
+    def whole(self) -> Cell:
+        """The cell that it is a part of."""
+        return self._whole
 
     @property
     def value(self) -> torch.Tensor | None:
@@ -124,6 +163,22 @@ class Part(Cell):
     @shapes.setter
     def shapes(self, shapes: list[Cell]) -> None:
         self._whole.shapes = shapes
+
+
+def same_everywhere(cell: Cell) -> torch.Tensor:
+    """Return the values of one device, where an op's shape or mask follows from them: ``[*local_shape]``.
+
+    :raises SimulatorError: if another device holds other values.
+    """
+    values = cell.read()
+    if not (values == values[:1, :1]).all():
+        raise SimulatorError(
+            "simulated tensor",
+            got="an index tensor with other values on other devices",
+            expected="the same on every device",
+            fix="Add the case to the op's kernel in ttfamily/sim/ops/, and its test.",
+        )
+    return values[0, 0]
 
 
 class SimTensor(ttnn.Tensor):
