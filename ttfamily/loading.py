@@ -43,6 +43,7 @@ def load(
     max_batch_size: int = 32,
     max_seq_len: int | None = None,
     scheme: Scheme | None = None,
+    warm_up: bool = True,
     revision: str | None = None,
     family: str | Family | None = None,
     registry: FamilyRegistry | None = None,
@@ -61,6 +62,8 @@ def load(
         what fits in DRAM beside the weights if that is less.
     :param scheme: how the residual stream lies over the devices: ``replicated``, ``fractured`` (along one row of
         chips) or ``two_dimensional`` (on a mesh of two axes); by default whatever moves the fewest bytes.
+    :param warm_up: run everything that can run once, which compiles every program, and capture the decode step, so
+        that no program is compiled later. False, for a look at a few ops: it decodes op by op.
     :param revision: of a hub model.
     :param family: the name of a family, or ``package:family``, where several claim the architecture; or
         a :class:`Family` to use without looking it up.
@@ -96,13 +99,22 @@ def load(
             with Progress(f"Loading {folder.name}") as progress:
                 transformer.load(weights, progress)
             weights.finish()
-        used, total = (size / 2**30 for size in opened.dram_bytes())
-        log.info("%s on %s: %.2f of %.2f GiB of DRAM used on each chip", folder.name, opened.name, used, total)
-        return Model(transformer, tokenizer=tokenizer, eos_token_ids=ends, keep_mesh_open=keep_open)
+        model = Model(transformer, tokenizer=tokenizer, eos_token_ids=ends, keep_mesh_open=keep_open)
+        return _ready(model, folder.name, warm_up=warm_up)
     except BaseException:
         if not keep_open:
             opened.close()
         raise
+
+
+def _ready(model: Model, name: str, *, warm_up: bool) -> Model:
+    if warm_up:
+        with Progress(f"Warming up {name}") as progress:
+            model.runner.warm_up(progress)
+    used, total = (size / 2**30 for size in model.mesh.dram_bytes())
+    what = "%s on %s: %.2f of %.2f GiB of DRAM used on each chip, %d programs compiled"
+    log.info(what, name, model.mesh.name, used, total, model.runner.programs)
+    return model
 
 
 def read_spec(config: HfConfig, family: Family) -> ModelSpec:

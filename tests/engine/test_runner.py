@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 import torch
+import ttnn
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 from transformers import LlamaConfig
 
 from ttfamily.core.mesh.mesh import Mesh, open_mesh
 from ttfamily.engine import inputs
 from ttfamily.engine.inputs import DecodeBatch, PromptChunk
 from ttfamily.engine.runner import Runner
-from ttfamily.errors import PlanError, RequestError
+from ttfamily.errors import PlanError, RequestError, SimulatorError
 from ttfamily.model import Model
 from ttfamily.testing.bench import Bench
 from ttfamily.testing.correlation import assert_pcc
@@ -189,6 +193,7 @@ def test_a_capture_that_failed_leaves_no_trace(folder: Path, n150: Mesh, monkeyp
     table = torch.zeros(SLOTS, runner.plan.pages, dtype=torch.int32)
     table[0] = pages_of(runner, seed=2)
     batch = DecodeBatch(tokens=torch.tensor([7, 0, 0]), positions=torch.tensor([0, -1, -1]), page_table=table)
+    expected = runner.decode(batch)[0]  # op by op
     eager = runner.graph.eager
     calls: list[int] = []
 
@@ -198,15 +203,107 @@ def test_a_capture_that_failed_leaves_no_trace(folder: Path, n150: Mesh, monkeyp
             raise KeyboardInterrupt
         return eager()
 
-    runner.graph.inputs.write(batch)
-    expected = runner.graph.inputs.of_slots(runner.graph._read(runner.graph.eager()))[0, :203]
     monkeypatch.setattr(runner.graph, "eager", failing_in_the_capture)
     with pytest.raises(KeyboardInterrupt):
-        runner.decode(batch)
-    for _ in range(3):  # captured at the first, then by the trace
-        assert torch.equal(runner.decode(batch)[0], expected)
-    assert len(calls) == 4
+        runner.warm_up()
+    assert not runner.graph.captured
+    assert torch.equal(runner.decode(batch)[0], expected)  # op by op
+    runner.warm_up()
+    assert runner.graph.captured
+    compiled = len(calls)
+    for _ in range(2):
+        assert torch.equal(runner.decode(batch)[0], expected)  # by the trace
+    assert len(calls) == compiled
     runner.close()
+    runner.close()
+
+
+# ---- the warm-up
+
+
+def nobody(runner: Runner) -> DecodeBatch:
+    """A step with every slot empty."""
+    table = torch.zeros(SLOTS, runner.plan.pages, dtype=torch.int32)
+    return DecodeBatch(tokens=torch.zeros(SLOTS), positions=torch.full((SLOTS,), -1), page_table=table)
+
+
+def test_nothing_is_compiled_after_a_warm_up(folder: Path, n150: Mesh) -> None:
+    runner = Runner(Bench(folder, n150, max_batch_size=SLOTS, max_seq_len=1000).transformer())
+    done: list[tuple[int, int]] = []
+    runner.warm_up(lambda *passes: done.append(passes))
+    assert done == [(number, len(done)) for number in range(1, len(done) + 1)]
+    compiled, ran = runner.programs, 0
+
+    @given(
+        start=st.sampled_from([0, 256, 512, 768]),
+        count=st.one_of(st.integers(1, 64), st.integers(1, 1024)),
+        slot=st.integers(0, SLOTS - 1),
+        logits=st.booleans(),
+    )
+    @settings(max_examples=80)
+    def any_chunk(start: int, count: int, slot: int, *, logits: bool) -> None:
+        nonlocal ran
+        chunk = PromptChunk(
+            slot=slot,
+            tokens=torch.zeros(count, dtype=torch.int32),
+            start=start,
+            prompt_tokens=start + count,
+            pages=torch.ones(99, dtype=torch.int32),
+            logits=logits,
+        )
+        try:
+            with n150.rehearsal():
+                runner.run_prefill(chunk)
+        except RequestError:  # too long for this context
+            reject()
+        ran += 1
+        runner.decode(nobody(runner))
+        assert runner.programs == compiled
+
+    try:
+        any_chunk()
+    finally:
+        runner.close()
+    assert ran > 20
+
+
+def test_a_prompt_of_a_new_length_after_a_capture_that_no_warm_up_preceded_is_refused(folder: Path, n150: Mesh) -> None:
+    runner = Runner(Bench(folder, n150, max_batch_size=SLOTS, max_seq_len=300).transformer())
+    pages = torch.ones(99, dtype=torch.int32)
+    for length in (32, 300):
+        runner.prefill(PromptChunk.of([1] * length, 0, length, slot=0, pages=pages))
+    runner.decode(nobody(runner))
+    runner.graph.capture()
+    runner.prefill(PromptChunk.of([1] * 20, 0, 20, slot=0, pages=pages))  # 32, padded, as before
+    with pytest.raises(SimulatorError, match=r"got an op that was compiled while trace \d+ was alive.*warm_up=False"):
+        runner.prefill(PromptChunk.of([1] * 90, 0, 90, slot=0, pages=pages))
+    with pytest.raises(SimulatorError, match="which was compiled while trace"):
+        runner.decode(nobody(runner))
+    runner.close()
+
+
+def test_a_warm_up_writes_nothing_into_the_cache_of_a_simulated_mesh(folder: Path, n150: Mesh) -> None:
+    runner = Runner(Bench(folder, n150, max_batch_size=SLOTS, max_seq_len=64).transformer())
+    caches = [layer.attention.caches[0].keys for layer in runner.transformer.layers]
+    before = [ttnn.to_torch(keys) for keys in caches]
+    runner.warm_up()
+    for keys, old in zip(caches, before, strict=True):
+        assert torch.equal(ttnn.to_torch(keys), old)
+    runner.close()
+
+
+def test_on_hardware_a_program_that_is_compiled_late_is_a_warning(
+    folder: Path, n150: Mesh, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = Runner(Bench(folder, n150, max_batch_size=SLOTS, max_seq_len=64).transformer())
+    runner.warm_up()
+    chunk = PromptChunk.of([1] * 40, 0, 40, slot=0, pages=torch.ones(99, dtype=torch.int32))
+    runner.run_prefill(chunk)
+    assert not caplog.records
+    counts = itertools.count(runner.programs)
+    monkeypatch.setattr(Runner, "programs", property(lambda _: next(counts)))  # as if each look found one more
+    runner.run_prefill(chunk)
+    assert "programs were compiled after the decode step's trace was captured, by 64 tokens" in caplog.text
     runner.close()
 
 

@@ -1,4 +1,4 @@
-"""The decode step as one graph: inputs in fixed buffers, traced after its first run."""
+"""The decode step as one graph: inputs in fixed buffers, and the trace that a warm-up captures."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 class DecodeGraph:
-    """Runs decode steps: host writes of the inputs, then one replay of the trace.
-
-    The first step runs op by op, which compiles every program; the trace is captured after it.
+    """Runs decode steps: host writes of the inputs, then one replay of the trace; without a trace, op by op.
 
     :ivar inputs: the buffers that it reads.
     """
@@ -43,19 +41,20 @@ class DecodeGraph:
         :returns: logits ``[replicas * B, devices * V]`` float32.
         """
         if self._trace is None:
-            return self._first()
+            logits = self.eager()
+            host = self._read(logits)
+            ttnn.deallocate(logits)
+            return host
         ttnn.execute_trace(self._mesh.device, self._trace, cq_id=0, blocking=False)
         return self._read(self._traced)
 
-    def _first(self) -> torch.Tensor:
-        logits = self.eager()
-        host = self._read(logits)
-        ttnn.deallocate(logits)
-        self._capture()
-        return host
+    @property
+    def captured(self) -> bool:
+        """Whether there is a trace."""
+        return self._trace is not None
 
-    def _capture(self) -> None:
-        """Capture the trace; one that fails leaves none, and the next step begins anew."""
+    def capture(self) -> None:
+        """Capture the trace, once every program that will ever run is compiled; one that fails leaves none."""
         device = self._mesh.device
         trace = ttnn.begin_trace_capture(device, cq_id=0)
         try:

@@ -13,10 +13,9 @@ from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
 from ttfamily.core.layout.plan import LATER_CHUNK
 from ttfamily.core.mesh.placement import BY_REPLICA, integers, write
 from ttfamily.errors import RequestError
-from ttfamily.tiles import round_up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ttfamily.core.blocks.rope import Rope
     from ttfamily.core.layout.plan import Plan
@@ -79,6 +78,21 @@ class DecodeBatch:
     page_table: torch.Tensor
 
 
+def every_chunk(plan: Plan) -> Iterator[PromptChunk]:
+    """Return a chunk for every program that a prefill can need: each length at the start, and each after it.
+
+    Their tokens and pages are nobody's.
+    """
+    pages = torch.full((plan.padded_seq_len // plan.block_size,), SPARE, dtype=torch.int32)
+    for start in (0, LATER_CHUNK):
+        for length in plan.prefill_lengths:
+            if start + length <= plan.padded_seq_len and plan.padded_length(start, length) == length:
+                tokens = torch.zeros(length, dtype=torch.int32)
+                yield PromptChunk(
+                    slot=0, tokens=tokens, start=start, prompt_tokens=start + length, pages=pages, logits=True
+                )
+
+
 def prefill_inputs(plan: Plan, rope: Rope, chunk: PromptChunk) -> tuple[ttnn.Tensor, PrefillChunk]:
     """Put a chunk on the device.
 
@@ -96,7 +110,7 @@ def prefill_inputs(plan: Plan, rope: Rope, chunk: PromptChunk) -> tuple[ttnn.Ten
         )
     if not 1 <= count <= longest or chunk.start < 0 or chunk.start % LATER_CHUNK:
         raise _wrong(chunk, f"1 to {longest} tokens from 0 or a multiple of {LATER_CHUNK}")
-    most = round_up(plan.max_seq_len, longest)
+    most = plan.padded_seq_len
     if chunk.start + count > most:  # so short a context may have no length for a later chunk
         raise _wrong(chunk, f"an end within {plan.max_seq_len}")
     length = plan.padded_length(chunk.start, count)
@@ -112,8 +126,9 @@ def prefill_inputs(plan: Plan, rope: Rope, chunk: PromptChunk) -> tuple[ttnn.Ten
     return integers(plan.mesh, padded, ttnn.uint32), PrefillChunk(
         start=chunk.start,
         length=length,
+        start_index=integers(plan.mesh, torch.tensor([chunk.start], dtype=torch.int32), ttnn.int32),
         fill_pages=_on_replica(plan, chunk.slot, filled, -(-length // size), SKIP),
-        read_pages=_on_replica(plan, chunk.slot, read, -(-(chunk.start + length) // size), SPARE),
+        read_pages=_on_replica(plan, chunk.slot, read, plan.padded_seq_len // size, SPARE),
         rotation=rope.prefill(chunk.start, length, chunk.prompt_tokens),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import ttnn
@@ -9,15 +10,24 @@ import ttnn
 from ttfamily.core.blocks.lm_head import LmHead
 from ttfamily.core.mesh.placement import read
 from ttfamily.engine.graph import DecodeGraph
-from ttfamily.engine.inputs import prefill_inputs
+from ttfamily.engine.inputs import every_chunk, prefill_inputs
 from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from ttfamily.core.blocks.transformer import Transformer
     from ttfamily.core.layout.plan import Plan
     from ttfamily.engine.inputs import DecodeBatch, PromptChunk
+
+log = logging.getLogger("ttfamily")
+
+LATE = (
+    "%d programs were compiled after the decode step's trace was captured, by %d tokens from position %d: a replay may "
+    "overwrite them, and answers go wrong. Please report this, with what ttfamily --debug says of it."
+)
 
 # S tokens of a chunk (padded), B rows of a replica's step, V vocabulary on one device
 
@@ -26,7 +36,7 @@ class Runner:
     """Runs chunks of prompts and decode steps, for whoever keeps the slots and the pages.
 
     Making one runs every collective once (:meth:`Transformer.prepare_collectives`): prefill and decode both depend
-    on that.
+    on that. A decode step runs op by op until :meth:`warm_up` has captured it.
 
     :ivar graph: the decode step and its trace.
     """
@@ -35,7 +45,35 @@ class Runner:
         self.transformer = transformer
         self.plan: Plan = transformer.plan
         self.graph = DecodeGraph(transformer)
-        transformer.prepare_collectives()
+        with self.plan.mesh.rehearsal():
+            transformer.prepare_collectives()
+
+    def warm_up(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
+        """Run everything that can run, once, then capture the decode step.
+
+        A program is written to the device when it is compiled. After a capture it could lie where the trace keeps
+        its intermediates, and a replay would overwrite it; so whatever could be compiled is compiled before.
+
+        :param progress: called with the passes that are done and all of them.
+        """
+        mesh, chunks = self.plan.mesh, list(every_chunk(self.plan))
+        passes = len(chunks) + 2
+        with mesh.rehearsal():
+            for done, chunk in enumerate(chunks, start=1):
+                logits = self.run_prefill(chunk)
+                if logits is not None:
+                    ttnn.deallocate(logits)
+                progress(done, passes)
+            ttnn.deallocate(self.run_decode())
+            progress(passes - 1, passes)
+        self.graph.capture()
+        progress(passes, passes)
+
+    @property
+    def programs(self) -> int:
+        """How many programs the mesh has compiled."""
+        count: int = self.plan.mesh.device.num_program_cache_entries()
+        return count
 
     # ---- on the device only: nothing is read, so a plan can record it
 
@@ -45,10 +83,13 @@ class Runner:
         :returns: logits of the tile that holds the last token, ``[1, 1, 32, V]`` cut over the devices; None where
             none are wanted.
         """
+        compiled = self.programs
         tokens, layers_chunk = prefill_inputs(self.plan, self.transformer.rope, chunk)
         x = self.transformer.prefill(tokens, layers_chunk)  # [1, 1, S, D]
         logits = self.transformer.logits_at(x, len(chunk.tokens) - 1) if chunk.logits else None
         ttnn.deallocate(x)
+        if self.graph.captured and self.programs > compiled:  # on a mock mesh, an error of the op itself
+            log.warning(LATE, self.programs - compiled, layers_chunk.length, chunk.start)
         return logits
 
     def run_decode(self) -> ttnn.Tensor:
@@ -71,7 +112,7 @@ class Runner:
         return row[: self.plan.spec.vocab_size].float()
 
     def decode(self, batch: DecodeBatch) -> torch.Tensor:
-        """Decode one token in every slot, by the trace from the second step on.
+        """Decode one token in every slot.
 
         :returns: logits ``[slots, vocab_size]`` float32; rows of empty slots hold anything.
         """

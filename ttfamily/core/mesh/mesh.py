@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +14,7 @@ from ttfamily.errors import MeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from contextlib import AbstractContextManager
 
     import ttnn
 
@@ -40,6 +42,8 @@ class Mesh:
     :param grid: (x, y) of the cores that programs may use on every chip.
     :param dram_banks: how many DRAM banks a chip reads at once.
     :param l1: the addresses of a core's L1 that buffers may have; firmware and kernel arguments are below.
+    :param rehearsal: returns a context in which passes run for their programs only: a simulated mesh computes no
+        values meanwhile.
     :param host_device: where host tensors live before they go to the mesh: ``cpu``, or ``meta`` on a
         dry mesh, which needs shapes and no data.
     """
@@ -51,6 +55,7 @@ class Mesh:
     dram_banks: int
     l1: range
     _closing: Callable[[], None] = attrs.field(repr=False)
+    rehearsal: Callable[[], AbstractContextManager[None]] = attrs.field(default=nullcontext, repr=False)
     closed: bool = attrs.field(default=False, init=False, on_setattr=attrs.setters.NO_OP)
 
     @property
@@ -193,10 +198,16 @@ def _open_mock(spec: MeshSpec, kind: DeviceKind) -> Mesh:
     from ttfamily.sim.session import open_session
 
     session = open_session(spec.arch, spec.shape, computes=kind == "simulated", trace_region=TRACE_REGION_BYTES)
-    return _describe(spec, kind, session.device, session.close)
+    return _describe(spec, kind, session.device, session.close, session.interpreter.rehearsal)
 
 
-def _describe(spec: MeshSpec, kind: DeviceKind, device: ttnn.MeshDevice, close: Callable[[], None]) -> Mesh:
+def _describe(
+    spec: MeshSpec,
+    kind: DeviceKind,
+    device: ttnn.MeshDevice,
+    close: Callable[[], None],
+    rehearsal: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Mesh:
     import ttnn
 
     grid, banks = device.compute_with_storage_grid_size(), device.dram_grid_size()
@@ -211,4 +222,5 @@ def _describe(spec: MeshSpec, kind: DeviceKind, device: ttnn.MeshDevice, close: 
         dram_banks=banks.x,
         l1=range(end - free, end),
         closing=close,
+        rehearsal=rehearsal,
     )

@@ -144,7 +144,7 @@ class InvariantTests(Subject):
             for slot, count in users.items():
                 model.prefill(random_tokens(vocab, count, seed + slot), slot)
             tokens = {slot: (slot, count) for slot, count in users.items()}
-            traced = [step(model, tokens) for _ in range(3)]  # the very first of a model is eager
+            traced = [step(model, tokens) for _ in range(3)]
             out = model.runner.run_decode()
             eager = model.runner.graph.inputs.of_slots(read(model.mesh, out, LmHead.LOGITS)[0, 0].float())
             for slot in users:

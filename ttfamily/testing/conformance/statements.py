@@ -94,7 +94,7 @@ def prefill(runner: Runner) -> None:
 
 
 def decode(runner: Runner) -> None:
-    """Decode a token of every user, and once more by the trace."""
+    """Decode a token of every user, twice."""
     slots, pool = runner.plan.max_batch_size, BlockPool.of(runner.plan)
     for slot in range(slots):
         pool.reserve(slot, 1)
