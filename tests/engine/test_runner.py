@@ -321,6 +321,8 @@ def logits_with(block_size: int, folder: Path, mesh: Mesh) -> list[torch.Tensor]
         made += [model.prefill(random_tokens(203, n, n), slot) for slot, n in enumerate(lengths)]
         for step in range(3):
             made += model.decode([1, 2, 3], [n + step for n in lengths])
+        pages = torch.arange(1, bench.plan.pages + 1, dtype=torch.int32)
+        made.append(read(model.runner, random_tokens(203, 290, 9).tolist(), pages, 256))  # and of a later chunk
     return made
 
 

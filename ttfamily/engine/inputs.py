@@ -13,6 +13,7 @@ from ttfamily.core.blocks.steps import DecodeStep, PrefillChunk
 from ttfamily.core.layout.plan import LATER_CHUNK
 from ttfamily.core.mesh.placement import BY_REPLICA, integers, write
 from ttfamily.errors import RequestError
+from ttfamily.tiles import round_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ttfamily.core.blocks.rope import Rope
     from ttfamily.core.layout.plan import Plan
 
+STICK_PAGES = 8  # 32 bytes of a page table: chunked attention reads no less
 UNKNOWN = -2  # no page of any table: what the device has is not known
 
 # n tokens, S of them padded; B rows of a replica's step (slots, and padding up to a rectangle of cores), P pages a user
@@ -128,7 +130,7 @@ def prefill_inputs(plan: Plan, rope: Rope, chunk: PromptChunk) -> tuple[ttnn.Ten
         length=length,
         start_index=integers(plan.mesh, torch.tensor([chunk.start], dtype=torch.int32), ttnn.int32),
         fill_pages=_on_replica(plan, chunk.slot, filled, -(-length // size), SKIP),
-        read_pages=_on_replica(plan, chunk.slot, read, plan.padded_seq_len // size, SPARE),
+        read_pages=_on_replica(plan, chunk.slot, read, round_up(plan.padded_seq_len // size, STICK_PAGES), SPARE),
         rotation=rope.prefill(chunk.start, length, chunk.prompt_tokens),
     )
 

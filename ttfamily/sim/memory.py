@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import sys
-import weakref
 from bisect import bisect_left
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +18,7 @@ import ttnn
 from ttfamily.tiles import TILE_ELEMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from ttfamily.sim.tensor import Cell, SimTensor
+    from collections.abc import Iterable
 
 # Callers are looked for above these: this package, and ttnn's Python.
 LIBRARIES = (str(Path(__file__).parent), str(Path(ttnn.__file__).parent))
@@ -86,55 +83,6 @@ class Allocation:
             f"the tensor {list(self.shape)} of {self.op} ({self.caller}; {when}; "
             f"{self.span.kind} {self.span.start} to {self.span.end})"
         )
-
-
-class Allocations:
-    """Every buffer of the open mesh that tensors with values have, in the order of their allocation."""
-
-    def __init__(self, device: ttnn.MeshDevice) -> None:
-        self._banks = {
-            kind: ttnn.get_memory_view(device, getattr(ttnn.BufferType, kind)).num_banks for kind in ("DRAM", "L1")
-        }
-        self.count = 0
-        self._cells: list[tuple[int, weakref.ref[Cell]]] = []
-
-    def note(self, op: str, tensor: SimTensor, trace: int | None) -> Allocation | None:
-        """Note what an op returned.
-
-        :param trace: whose capture is open, or None.
-        :returns: the allocation, if its buffer is a new one on the device.
-        """
-        cell = tensor.cell.whole
-        if tensor.storage_type() != ttnn.StorageType.DEVICE:
-            return None
-        known = cell.allocation
-        for alias in () if known else cell.shapes:  # the same buffer in another shape
-            known = known or alias.allocation
-        new = known is None
-        if known is None:
-            known = Allocation(
-                number=self.count,
-                op=op,
-                shape=tuple(tensor.shape),
-                caller=caller(),
-                trace=trace,
-                span=Span.of(tensor, self._banks.get(tensor.memory_config().buffer_type.name, 1)),
-            )
-            self.count += 1
-        if cell.allocation is None:
-            cell.allocation = known
-            self._cells.append((known.number, weakref.ref(cell)))
-        return known if new else None
-
-    def since(self, number: int) -> Iterator[Cell]:
-        """Go through the cells that are alive and whose buffers were allocated from ``number`` on."""
-        first = bisect_left(self._cells, number, key=lambda entry: entry[0])
-        alive = [entry for entry in self._cells[first:] if entry[1]() is not None]
-        self._cells[first:] = alive
-        for _, reference in alive:
-            cell = reference()
-            if cell is not None and cell.live:
-                yield cell
 
 
 class Written:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import ttnn
 
-from ttfamily.sim.memory import Allocations
+from ttfamily.sim.allocations import Allocations
 from ttfamily.sim.trace import TraceRecorder
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     import ttnn
 
+    from ttfamily.sim.allocations import Allocations
     from ttfamily.sim.kernel_call import KernelCall
-    from ttfamily.sim.memory import Allocation, Allocations
+    from ttfamily.sim.memory import Allocation
     from ttfamily.sim.tensor import Cell
 
 

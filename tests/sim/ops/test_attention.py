@@ -110,8 +110,10 @@ class Cache:
         blocks = self.table[user].long()
         return tuple(torch.cat(list(side.local[device][blocks]), 1) for side in (self.keys, self.values))
 
-    def put(self, bench: Operands, lengths: torch.Tensor | None = None) -> ttnn.Tensor:
+    def put(self, bench: Operands, lengths: torch.Tensor | None = None, *, step: int = 1) -> ttnn.Tensor:
         """The page table on the mesh.
+
+        :param step: pages that its width is a multiple of; those after the last token's name block 0.
 
         :param lengths: every user's tokens; pages after them name block 0, as the core has it.
         """
@@ -119,6 +121,7 @@ class Cache:
         if lengths is not None:
             for user, tokens in enumerate(lengths.tolist()):
                 table[user, -(-tokens // 32) :] = 0
+        table = torch.nn.functional.pad(table, (0, -table.shape[1] % step))
         return bench.put(table, dtype=ttnn.int32, **ROWS).tensor
 
 
@@ -158,7 +161,7 @@ def test_a_later_chunk_attends_to_the_cache(
     if on_device:
         where = {"chunk_start_idx_tensor": integers(bench.mesh, torch.tensor([start], dtype=torch.int32), ttnn.int32)}
     got = ttnn.transformer.chunked_scaled_dot_product_attention(
-        q.tensor, cache.keys.tensor, cache.values.tensor, cache.put(bench), **where,
+        q.tensor, cache.keys.tensor, cache.values.tensor, cache.put(bench, step=8), **where,
         scale=scale, program_config=prefill_flash(Programs(bench.mesh), tokens, dim), **limited,
     )  # fmt: skip
     want = [
