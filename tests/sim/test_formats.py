@@ -42,7 +42,7 @@ MANTISSAS = st.one_of(
 @pytest.fixture(scope="module", autouse=True)
 def _mock_cluster() -> None:
     """Packing on the host asks the cluster for its alignment, so there has to be one."""
-    open_session("wormhole_b0", (1, 1), computes=False, trace_region=0).close()
+    open_session("wormhole", (1, 1), computes=False, trace_region=0).close()
 
 
 @st.composite

@@ -21,7 +21,7 @@ from ttfamily.sim.toolchain import mock_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ttfamily.arch import Arch
+    from ttfamily.arch import Cluster
     from ttfamily.sim.interpreter import Observer
 
 
@@ -30,11 +30,11 @@ class _Process:
     """What a process has one of.
 
     :param session: the open mesh, since ttnn has one set of functions.
-    :param arch: of the chips of the cluster: ttnn keeps its first one, with its environment, until the process ends.
+    :param cluster: that it has: ttnn keeps its first one, with its environment, until the process ends.
     """
 
     session: Session | None = None
-    arch: Arch | None = None
+    cluster: Cluster | None = None
 
 
 _process = _Process()
@@ -55,15 +55,15 @@ class Session:
             ttnn.close_mesh_device(self.device)
 
 
-def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool, trace_region: int) -> Session:
+def open_session(cluster: Cluster, shape: tuple[int, int], *, computes: bool, trace_region: int) -> Session:
     """Open a mesh of the mock cluster, and let its interpreter see every op.
 
-    :param arch: of the chips.
+    :param cluster: which one it is.
     :param shape: (rows, columns), a corner of the cluster.
     :param computes: False for a dry mesh.
     :param trace_region: bytes of DRAM on each chip that are kept for traces.
     :raises MeshError: if the cluster has no such corner, or this process has a simulated mesh open, or has had one of
-        another architecture.
+        another cluster.
     """
     if _process.session is not None:
         raise MeshError(
@@ -72,23 +72,23 @@ def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool, trace_re
             expected="one at a time",
             fix="Close the first model (model.close(), or a with block), or use another process.",
         )
-    if any(chips > most for chips, most in zip(sorted(shape), LARGEST[arch], strict=True)):
+    if any(chips > most for chips, most in zip(sorted(shape), LARGEST[cluster], strict=True)):
         raise MeshError(
             "simulated mesh",
-            got=f"{shape[0]} x {shape[1]} {arch} chips",
-            expected=f"at most {LARGEST[arch][0]} x {LARGEST[arch][1]} of them",
+            got=f"{shape[0]} x {shape[1]} {cluster} chips",
+            expected=f"at most {LARGEST[cluster][0]} x {LARGEST[cluster][1]} of them",
             fix='Use device="hardware", or a smaller mesh.',
         )
-    if _process.arch is None:
+    if _process.cluster is None:
         scratch = Path(tempfile.mkdtemp(prefix="ttfamily-sim-"))
         _remove_at_exit(scratch)
-        os.environ.update(mock_environment(cache_folder() / "sim", scratch, arch))
-        _process.arch = arch
-    if arch != _process.arch:
+        os.environ.update(mock_environment(cache_folder() / "sim", scratch, cluster))
+        _process.cluster = cluster
+    if cluster != _process.cluster:
         raise MeshError(
             "simulated mesh",
-            got=f"one of {arch} chips in a process that has had {_process.arch} chips",
-            expected="one architecture in a process: ttnn keeps the first cluster that it opens",
+            got=f"one of {cluster} chips in a process that has had {_process.cluster} chips",
+            expected="one kind of cluster in a process: ttnn keeps the first cluster that it opens",
             fix="Use another process.",
         )
     one_chip = shape == (1, 1)

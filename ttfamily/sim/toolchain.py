@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttfamily.errors import SimulatorError
-from ttfamily.sim.cluster import CLUSTERS
+from ttfamily.sim.cluster import describe
 
 if TYPE_CHECKING:
-    from ttfamily.arch import Arch
+    from ttfamily.arch import Cluster
 
 # A generation of compiled kernels is given up when it holds this many (about 75 KB each, two or three to a program):
 # tests that draw random shapes would let it grow for ever.
@@ -50,7 +50,7 @@ case $output in *.elf) printf '{elf}' > "$output" ;; *) : > "$output" ;; esac
 """
 
 
-def mock_environment(folder: Path, scratch: Path, arch: Arch = "wormhole_b0") -> dict[str, str]:
+def mock_environment(folder: Path, scratch: Path, cluster: Cluster = "wormhole") -> dict[str, str]:
     """Make what the mock cluster needs, if it is not there, and return the variables that lead ttnn to it.
 
     They may be set after ``import ttnn``, and must be before anything asks for a device or packs a
@@ -58,17 +58,17 @@ def mock_environment(folder: Path, scratch: Path, arch: Arch = "wormhole_b0") ->
 
     :param folder: the cache folder, absolute; shared by all processes and all versions of ttnn.
     :param scratch: an absolute folder for this process alone, which the caller deletes at its end.
-    :param arch: of the chips.
+    :param cluster: which one it is.
     :raises SimulatorError: if ttnn is not installed from its wheel, or ``folder`` cannot be written.
     """
     version, wheel = _installed_ttnn()
-    compiler, cluster = _compiler(wheel), CLUSTERS[arch]()
+    compiler, description = _compiler(wheel), describe(cluster)
     # Another ttnn, another place or another stub get a folder of their own: what a running process uses never changes.
-    digest = hashlib.sha256("\0".join([str(wheel), compiler, cluster]).encode()).hexdigest()
+    digest = hashlib.sha256("\0".join([str(wheel), compiler, description]).encode()).hexdigest()
     home = folder / f"ttnn-{version}-{digest[:8]}"
     try:
         if not home.exists():
-            _build(home, wheel, compiler, cluster)
+            _build(home, wheel, compiler, description)
         kernels = _kernel_cache(home / "kernels")
     except OSError as error:
         raise SimulatorError(

@@ -67,7 +67,7 @@ TIGHT = [
     (64, 64, 64, 4096, 99, True, 32, 300, "accuracy"),  # more key/value heads than one cache holds
     (128, 8, 64, 4096, 99, False, 32, 20, "accuracy"),  # more query heads than are merged at once
 ]
-MESHES = pytest.mark.parametrize("name", ["n150", "n300"])
+MESHES = pytest.mark.parametrize("name", ["n150", "n300", "n300-chip"])
 
 
 @MESHES

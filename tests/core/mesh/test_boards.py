@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ttfamily.core.mesh.boards import MeshSpec
-from ttfamily.core.mesh.mesh import open_mesh
+from ttfamily.core.mesh.mesh import fabric, open_mesh
 from ttfamily.errors import MeshError
 
 # name -> shape, (tensor axis, hidden axis, data axis)
@@ -18,7 +18,10 @@ MEANINGS = {
     "tg": ((8, 4), (0, 1, None)),
     "4x8": ((4, 8), (1, 0, None)),
     "8x1": ((8, 1), (0, None, None)),
+    "n300-chip": ((1, 1), (1, None, None)),
+    "p100": ((1, 1), (1, None, None)),
     "p150": ((1, 1), (1, None, None)),
+    "p300": ((1, 2), (1, None, None)),
     "t3k/dp2": ((2, 4), (1, None, 0)),
     "t3k/dp4": ((4, 2), (1, None, 0)),
     "t3k/dp8": ((8, 1), (1, None, 0)),
@@ -36,10 +39,12 @@ def test_a_name_means_a_shape_and_what_each_axis_cuts(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "cores"), [("n150", "worker"), ("p150", "worker"), ("n300", "ethernet"), ("t3k/dp8", "ethernet")]
-)
-def test_a_mesh_says_which_cores_dispatch(name: str, cores: str) -> None:
-    assert MeshSpec.parse(name).dispatch_cores == cores
+    ("name", "expected"),
+    [("n300", "FABRIC_1D"), ("t3k", "FABRIC_1D_RING"), ("t3k/dp8", "FABRIC_1D_RING"), ("1x8", "FABRIC_1D_RING"),
+     ("2x4", "FABRIC_1D"), ("t3k/dp2", "FABRIC_1D"), ("galaxy", "FABRIC_1D"), ("8x4", "FABRIC_1D")],
+)  # fmt: skip
+def test_the_fabric_is_a_ring_where_all_chips_are_in_one(name: str, expected: str) -> None:
+    assert fabric(MeshSpec.parse(name)) == expected
 
 
 @pytest.mark.parametrize(("name", "links"), [("galaxy", (4, 3)), ("galaxy/dp4", (3, 4)), ("galaxy/dp8", (4, 3))])
@@ -49,7 +54,7 @@ def test_replicas_lie_along_the_links_of_the_board(name: str, links: tuple[int, 
 
 
 def test_a_mesh_that_the_cluster_is_too_small_for_is_refused() -> None:
-    with pytest.raises(MeshError, match="simulated mesh: got 8 x 8 wormhole_b0 chips; expected at most 4 x 8"):
+    with pytest.raises(MeshError, match="simulated mesh: got 8 x 8 wormhole chips; expected at most 4 x 8"):
         open_mesh("8x8", "dry")
 
 
@@ -58,7 +63,7 @@ def test_another_name_is_refused_with_those_there_are(name: str) -> None:
     if name == "t3k/":
         assert MeshSpec.parse(name).shape == (1, 8)
         return
-    with pytest.raises(MeshError, match="n150, n300, t3k, galaxy, p150, tg"):
+    with pytest.raises(MeshError, match="n150, n300-chip, n300, t3k, galaxy, p100, p150, p300, tg"):
         MeshSpec.parse(name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import ttnn
@@ -64,10 +64,16 @@ class Collective:
         if self.devices == 1:
             return x
         along = () if self.kind == "all_reduce" else (WIDTH,)
-        memory = self.memory or x.memory_config()
-        out = getattr(ttnn, self.kind)(x, *along, cluster_axis=self.axis, memory_config=memory)
+        out = getattr(ttnn, self.kind)(x, *along, memory_config=self.memory or x.memory_config(), **self._way)
         ttnn.deallocate(x)
         return out
+
+    @property
+    def _way(self) -> dict[str, Any]:
+        """The axis, and how its chips are joined: left to itself, ttnn takes a ring for a line."""
+        axis = self.mesh.spec.axes[self.axis or 0]
+        topology = ttnn.Topology.Ring if axis.topology == "ring" else ttnn.Topology.Linear
+        return {"cluster_axis": self.axis, "num_links": axis.links, "topology": topology}
 
     def warm_up(self, rows: int) -> None:
         """Run it once on ``[1, 1, rows, width]`` zeros, laid out as its input is."""

@@ -12,11 +12,11 @@ from ttfamily.errors import MeshError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ttfamily.arch import Arch
+    from ttfamily.arch import Arch, Cluster
 
 Topology = Literal["line", "ring"]
-DispatchCores = Literal["worker", "ethernet"]
 MAX_AXIS = 8  # chips in a row of any board here
+CLUSTER_OF: dict[Arch, Cluster] = {"wormhole_b0": "wormhole", "blackhole": "p150"}
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +41,8 @@ class Board:
     :param columns: the axis along a row of chips.
     :param source: where its links and topology are documented.
     :param arch: of its chips.
+    :param cluster: that stands in for it where it is simulated or dry; by default the largest of its chips.
+    :param grid: (x, y) of the cores that a card's dispatcher leaves to programs, where that cluster has more.
     """
 
     name: str = attrs.field()
@@ -48,6 +50,8 @@ class Board:
     columns: Axis
     source: str
     arch: Arch = "wormhole_b0"
+    cluster: Cluster = attrs.Factory(lambda self: CLUSTER_OF[self.arch], takes_self=True)
+    grid: tuple[int, int] | None = None
 
     @name.validator
     def _is_no_shape(self, _: attrs.Attribute[Any], value: str) -> None:
@@ -60,19 +64,31 @@ class Board:
         """(rows, columns) of chips."""
         return self.rows.devices, self.columns.devices
 
+    @property
+    def chips(self) -> dict[str, Any]:
+        """What a mesh of the board's chips is told about them."""
+        return {"arch": self.arch, "cluster": self.cluster, "grid": self.grid}
 
-_N300 = "n300 card specification: two links between its chips; tech report 3.3 uses one on n300 and T3000"
+
+_N300 = "tech report 3.3: one link on n300; of the card's two, dispatch has the other (tt-metal #45352)"
 _T3K = "tech report 3.3: a T3000 is a ring of eight chips, or 2 x 4; one link"
 _GALAXY = "tech report 3.3: 8 x 4; its collectives use four links along axis 0, three along axis 1"
+_N300_CHIP = "tt-metal chooses worker dispatch for a mesh of one of an n300's chips: 8 x 7 cores are left (#57142)"
+_P300 = "two Blackhole chips of 120 cores, two links between them (ttnn's mesh graph descriptor of the card)"
 _ONE = Axis(devices=1)
+_BLACKHOLE: dict[str, Any] = {"rows": _ONE, "arch": "blackhole"}
+_LESS = (11, 10)  # cores of a chip that has 120, less a column for dispatch
 BOARDS: dict[str, Board] = {
     board.name: board
     for board in (
         Board(name="n150", rows=_ONE, columns=_ONE, source="one Wormhole chip"),
-        Board(name="n300", rows=_ONE, columns=Axis(devices=2, links=2), source=_N300),
+        Board(name="n300-chip", rows=_ONE, columns=_ONE, source=_N300_CHIP, grid=(8, 7)),
+        Board(name="n300", rows=_ONE, columns=Axis(devices=2), source=_N300),
         Board(name="t3k", rows=_ONE, columns=Axis(devices=8, topology="ring"), source=_T3K),
         Board(name="galaxy", rows=Axis(devices=8, links=4), columns=Axis(devices=4, links=3), source=_GALAXY),
-        Board(name="p150", rows=_ONE, columns=_ONE, source="one Blackhole chip", arch="blackhole"),
+        Board(name="p100", columns=_ONE, source="one Blackhole chip", cluster="p100", grid=_LESS, **_BLACKHOLE),
+        Board(name="p150", columns=_ONE, source="one Blackhole chip", **_BLACKHOLE),
+        Board(name="p300", columns=Axis(devices=2, links=2), source=_P300, cluster="p300", grid=_LESS, **_BLACKHOLE),
     )
 }
 ALIASES = {"tg": "galaxy"}
@@ -89,6 +105,8 @@ class MeshSpec:
     :param name: as the caller wrote it.
     :param replicas: along the rows; 1 without data parallelism.
     :param arch: of the chips; Wormhole where the mesh is named by its shape.
+    :param cluster: as of :class:`Board`.
+    :param grid: as of :class:`Board`.
     """
 
     name: str
@@ -96,6 +114,8 @@ class MeshSpec:
     columns: Axis
     replicas: int = 1
     arch: Arch = "wormhole_b0"
+    cluster: Cluster = "wormhole"
+    grid: tuple[int, int] | None = None
 
     @classmethod
     def parse(cls, name: str, boards: Collection[Board] = ()) -> MeshSpec:
@@ -108,9 +128,9 @@ class MeshSpec:
         known = {**BOARDS, **{each.name: each for each in boards}}
         board = ALIASES.get(board, board)
         rows, columns = (known[board].rows, known[board].columns) if board in known else _shape(name, board, known)
-        arch = known[board].arch if board in known else "wormhole_b0"
+        chips_of = known[board].chips if board in known else {}
         if not hybrid:
-            return cls(name=name, rows=rows, columns=columns, arch=arch)
+            return cls(name=name, rows=rows, columns=columns, **chips_of)
         match = re.fullmatch(r"dp(\d+)", hybrid)
         replicas = int(match.group(1)) if match else 0
         chips = rows.devices * columns.devices
@@ -127,7 +147,7 @@ class MeshSpec:
             rows=_part((rows, columns), replicas),
             columns=_part((rows, columns), chips // replicas),
             replicas=replicas,
-            arch=arch,
+            **chips_of,
         )
 
     @property
@@ -151,11 +171,6 @@ class MeshSpec:
         """The axis along which the hidden size is cut; None if there are replicas along it, or one chip."""
         other = 1 - self.tensor_axis
         return other if self.replicas == 1 and self.shape[other] > 1 else None
-
-    @property
-    def dispatch_cores(self) -> DispatchCores:
-        """The cores that start programs: with several chips the ethernet links', which leaves programs the grid."""
-        return "worker" if self.shape == (1, 1) else "ethernet"
 
     @property
     def data_axis(self) -> int | None:

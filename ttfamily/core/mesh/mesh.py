@@ -179,12 +179,11 @@ def _open_hardware(spec: MeshSpec) -> Mesh:
             fix='Choose a smaller mesh, or run "ttfamily doctor".',
         )
     if shape != (1, 1):
-        ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D)
-    cores = {"worker": ttnn.DispatchCoreType.WORKER, "ethernet": ttnn.DispatchCoreType.ETH}[spec.dispatch_cores]
+        ttnn.set_fabric_config(getattr(ttnn.FabricConfig, fabric(spec)))
     device = ttnn.open_mesh_device(
         ttnn.MeshShape(*shape),
         trace_region_size=TRACE_REGION_BYTES,
-        dispatch_core_config=ttnn.DispatchCoreConfig(cores),
+        dispatch_core_config=ttnn.DispatchCoreConfig(),  # which cores dispatch depends on the card: ttnn knows it
     )
 
     def close() -> None:
@@ -194,10 +193,20 @@ def _open_hardware(spec: MeshSpec) -> Mesh:
     return _describe(spec, "hardware", device, close)
 
 
+def fabric(spec: MeshSpec) -> str:
+    """Return ttnn's name of the fabric of a mesh with several chips.
+
+    Around a ring parts come from both sides, but the ring fabric hangs on meshes of two axes (tt-metal #56769, #56099).
+    """
+    in_a_row = 1 in spec.shape
+    ring = any(axis.topology == "ring" and axis.devices > 1 for axis in spec.axes)
+    return "FABRIC_1D_RING" if in_a_row and ring else "FABRIC_1D"
+
+
 def _open_mock(spec: MeshSpec, kind: DeviceKind) -> Mesh:
     from ttfamily.sim.session import open_session
 
-    session = open_session(spec.arch, spec.shape, computes=kind == "simulated", trace_region=TRACE_REGION_BYTES)
+    session = open_session(spec.cluster, spec.shape, computes=kind == "simulated", trace_region=TRACE_REGION_BYTES)
     return _describe(spec, kind, session.device, session.close, session.interpreter.rehearsal)
 
 
@@ -218,9 +227,14 @@ def _describe(
         spec=spec,
         kind=kind,
         device=device,
-        grid=(grid.x, grid.y),
+        grid=_smaller((grid.x, grid.y), None if kind == "hardware" else spec.grid),
         dram_banks=banks.x,
         l1=range(end - free, end),
         closing=close,
         rehearsal=rehearsal,
     )
+
+
+def _smaller(found: tuple[int, int], left: tuple[int, int] | None) -> tuple[int, int]:
+    """A mock mesh has no dispatcher: programs keep to the cores that one would leave them."""
+    return found if left is None else (min(found[0], left[0]), min(found[1], left[1]))
