@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -242,3 +243,14 @@ def test_families_shows_broken_plugins_with_their_traceback() -> None:
     show_families(FamilyRegistry(provided=(), broken=(broken,)), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "Plugin odd of odd-models 1.0 could not be loaded:\nTraceback ...\nImportError: [x]" in text
+
+
+def test_debug_switches_on_ttnns_own_tracking_of_allocations() -> None:
+    script = """
+from ttfamily.cli import app
+app(["--debug", "families"], standalone_mode=False)
+from ttnn.tools import trace_allocation_tracker as tracker
+print(tracker.TRACE_ALLOC_TRACKING, tracker.TRACE_ALLOC_DIAGNOSTICS)
+"""
+    got = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert got.stdout.splitlines()[-1] == "True True"

@@ -35,6 +35,7 @@ from ttfamily.commands.options import (
 )
 
 DISABLED = "TTFAMILY_DISABLE_PLUGINS"
+TRACE_TRACKING = {"TT_METAL_TRACE_ALLOC_TRACKING": "1", "TT_METAL_TRACE_ALLOC_TRACEBACKS": "1"}
 
 app = typer.Typer(
     name="ttfamily",
@@ -60,6 +61,13 @@ def root(
     strict_plugins: Annotated[
         bool, typer.Option("--strict-plugins", help="Stop if any installed plugin cannot be loaded.")
     ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug",
+            help="On hardware, let ttnn stop where a tensor or program was made that a trace would overwrite.",
+        ),
+    ] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -76,6 +84,8 @@ def root(
     """
     from ttfamily.commands.plugins import PluginChoice
 
+    if debug:
+        os.environ.update(TRACE_TRACKING)  # ttnn reads them when it is imported
     disabled = os.environ.get(DISABLED, "").replace(",", " ").split()
     ctx.obj = PluginChoice(strict=strict_plugins, disabled=tuple(disabled))
 

@@ -51,9 +51,9 @@ def load(
     """Load a Hugging Face model onto a Tenstorrent mesh.
 
     :param name_or_folder: a local folder, or a model id on the Hugging Face hub.
-    :param mesh: a board (``n150``, ``n300``, ``t3k``, ``galaxy``, ``p150``), rows and columns of chips (``2x4``),
-        or either with replicas (``t3k/dp4``); or an open :class:`~ttfamily.core.mesh.mesh.Mesh`, which stays open
-        when the model is closed.
+    :param mesh: a board (``n150``, ``n300``, ``t3k``, ``galaxy``, ``p100``, ``p150``, ``p300``), rows and columns of
+        chips (``2x4``), or either with replicas (``t3k/dp4``); or an open :class:`~ttfamily.core.mesh.mesh.Mesh`,
+        which stays open when the model is closed.
     :param device: ``hardware``, ``simulated`` (real numbers on any machine), ``dry`` (no numbers: does
         it fit?), or ``auto``.
     :param precision: ``accuracy``, ``performance``, a JSON file (docs/precision.md), or a :class:`PrecisionPolicy`.

@@ -11,7 +11,8 @@ Mesh = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="The mesh to run on: n150, n300, t3k, galaxy, p150; rows x columns (2x4); or with replicas, t3k/dp4.",
+        help="The mesh to run on: n150, n300, t3k, galaxy, p100, p150, p300; rows x columns (2x4); or with replicas, "
+        "t3k/dp4.",
     ),
 ]
 Device = Annotated[

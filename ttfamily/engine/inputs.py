@@ -36,7 +36,7 @@ class PromptChunk:
     :param start: the position of the first one: 0, or a multiple of 256.
     :param prompt_tokens: of the whole prompt: dynamic rope scaling depends on it.
     :param pages: ``[P]`` int32, the user's blocks in the order of their tokens; what stands after the last token's
-        is not looked at.
+        is not looked at. Where one is -1 nothing is written, and the spare block is read.
     :param logits: whether those of the last token are wanted.
     """
 
@@ -83,9 +83,9 @@ class DecodeBatch:
 def every_chunk(plan: Plan) -> Iterator[PromptChunk]:
     """Return a chunk for every program that a prefill can need: each length at the start, and each after it.
 
-    Their tokens and pages are nobody's.
+    They write to no page.
     """
-    pages = torch.full((plan.padded_seq_len // plan.block_size,), SPARE, dtype=torch.int32)
+    pages = torch.full((plan.padded_seq_len // plan.block_size,), SKIP, dtype=torch.int32)
     for start in (0, LATER_CHUNK):
         for length in plan.prefill_lengths:
             if start + length <= plan.padded_seq_len and plan.padded_length(start, length) == length:
@@ -124,7 +124,8 @@ def prefill_inputs(plan: Plan, rope: Rope, chunk: PromptChunk) -> tuple[ttnn.Ten
     first, after = chunk.start // size, -(-end // size)
     if len(chunk.pages) < after:
         raise _wrong(chunk, f"a row of at least {after} pages, not {len(chunk.pages)}")
-    filled, read = chunk.pages[first:after], chunk.pages[:after]
+    filled = chunk.pages[first:after]
+    read = chunk.pages[:after].masked_fill(chunk.pages[:after] == SKIP, SPARE)
     return integers(plan.mesh, padded, ttnn.uint32), PrefillChunk(
         start=chunk.start,
         length=length,
