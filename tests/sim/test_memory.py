@@ -203,6 +203,14 @@ def test_a_released_trace_overwrites_nothing_any_more(bench: Operands) -> None:
     bench.check(late, [torch.ones(SHAPE)] * bench.mesh.tensor_parallel, roundings=0)
 
 
+def test_the_registry_of_buffers_forgets_those_that_are_gone(bench: Operands) -> None:
+    x = ones(bench)
+    for _ in range(5000):
+        ttnn.add(x, x)
+    gc.collect()
+    assert len(bench.interpreter.mesh.allocations._cells) < 4000
+
+
 # ---- a trace's inputs
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ttfamily.sim.tensor import Cell, SimTensor
 
 
+PRUNED = 1024  # cells of freed buffers that are kept at the least before the dead are dropped
+
+
 class Allocations:
     """The buffers of an open mesh.
 
@@ -26,7 +29,7 @@ class Allocations:
         self._banks = {
             kind: ttnn.get_memory_view(device, getattr(ttnn.BufferType, kind)).num_banks for kind in ("DRAM", "L1")
         }
-        self.count = 0
+        self.count, self._prune_at = 0, PRUNED
         self._cells: list[tuple[int, weakref.ref[Cell]]] = []
 
     def note(self, op: str, tensor: SimTensor, trace: int | None) -> Allocation | None:
@@ -55,6 +58,9 @@ class Allocations:
         if cell.allocation is None:
             cell.allocation = known
             self._cells.append((known.number, weakref.ref(cell)))
+            if len(self._cells) > self._prune_at:
+                self._cells = [entry for entry in self._cells if entry[1]() is not None]
+                self._prune_at = 2 * len(self._cells) + PRUNED
         return known if new else None
 
     def since(self, number: int) -> Iterator[Cell]:
