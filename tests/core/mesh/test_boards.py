@@ -40,7 +40,7 @@ def test_a_name_means_a_shape_and_what_each_axis_cuts(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("n300", "FABRIC_1D"), ("t3k", "FABRIC_1D_RING"), ("t3k/dp8", "FABRIC_1D_RING"), ("1x8", "FABRIC_1D_RING"),
+    [("n300", "FABRIC_1D"), ("t3k", "FABRIC_1D_RING"), ("t3k/dp8", "FABRIC_1D"), ("1x8", "FABRIC_1D_RING"),
      ("2x4", "FABRIC_1D"), ("t3k/dp2", "FABRIC_1D"), ("galaxy", "FABRIC_1D"), ("8x4", "FABRIC_1D")],
 )  # fmt: skip
 def test_the_fabric_is_a_ring_where_all_chips_are_in_one(name: str, expected: str) -> None:

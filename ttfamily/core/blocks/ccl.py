@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ttfamily.core.layout.plan import Plan
     from ttfamily.core.layout.schemes import Phase
+    from ttfamily.core.mesh.boards import Axis
     from ttfamily.core.mesh.mesh import Mesh
 
 Kind = Literal["all_reduce", "reduce_scatter", "all_gather"]
@@ -71,9 +72,16 @@ class Collective:
     @property
     def _way(self) -> dict[str, Any]:
         """The axis, and how its chips are joined: left to itself, ttnn takes a ring for a line."""
-        axis = self.mesh.spec.axes[self.axis or 0]
-        topology = ttnn.Topology.Ring if axis.topology == "ring" else ttnn.Topology.Linear
-        return {"cluster_axis": self.axis, "num_links": axis.links, "topology": topology}
+        topology = ttnn.Topology.Ring if self._ring else ttnn.Topology.Linear
+        return {"cluster_axis": self.axis, "num_links": self._along.links, "topology": topology}
+
+    @property
+    def _ring(self) -> bool:
+        return self._along.topology == "ring"
+
+    @property
+    def _along(self) -> Axis:
+        return self.mesh.spec.axes[self.axis or 0]
 
     def warm_up(self, rows: int) -> None:
         """Run it once on ``[1, 1, rows, width]`` zeros, laid out as its input is."""
@@ -90,7 +98,8 @@ class Collective:
             return self.width + self.width * self.devices
         parts = round_up(self.width, TILE * self.devices)  # whole tiles; where that pads, of a padded copy
         copy = 0 if parts == self.width else parts
-        return copy + self.width + 2 * parts + parts // self.devices  # an all-reduce gathers where it received
+        received = parts if self._ring else 2 * parts  # on a line, from each side by itself
+        return copy + self.width + received + parts // self.devices  # an all-reduce gathers where it received
 
     @property
     def width_out(self) -> int:
