@@ -8,6 +8,7 @@ the output's shape must agree.
 from __future__ import annotations
 
 import functools
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import ttnn
@@ -64,8 +65,9 @@ class Interpreter:
 
         def call(op: FastOperation, *args: Any, **kwargs: Any) -> Any:
             name = op.python_fully_qualified_name
-            # A nested call: the outer op's kernel covers it. An op that ttnn wrote in Python is the ops that it calls.
-            if self._inside or not (op.is_cpp_operation or name.removeprefix("ttnn.") in self._rows):
+            # A nested call: the outer op's kernel covers it. An op that is written in Python is the ops that it calls.
+            written_in_python = isinstance(op.function, FunctionType)
+            if self._inside or (written_in_python and name.removeprefix("ttnn.") not in self._rows):
                 return real(op, *args, **kwargs)
             self._inside = True
             try:

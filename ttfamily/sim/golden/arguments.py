@@ -33,6 +33,8 @@ PLACEMENT_TYPES = (
     ttnn.Layout,
     ttnn.DataType,
     ttnn.CoreRangeSet,
+    ttnn.TensorMemoryLayout,
+    ttnn.ShardOrientation,
     ttnn.CoreGrid,
     type(None),
 )

@@ -11,19 +11,22 @@ import ttnn
 from ttnn import decorators
 
 from ttfamily.errors import SimulatorError
-from ttfamily.sim.formats import as_host
-from ttfamily.sim.golden.arguments import kept
+from ttfamily.sim.formats import as_host, round_to
+from ttfamily.sim.golden.arguments import kept, takes
 from ttfamily.sim.golden.limits import NATIVE_DTYPE, PLAIN_ARGUMENTS, UNUSABLE
+from ttfamily.sim.golden.replaced import REPLACED
 from ttfamily.sim.tensor import cell_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from ttfamily.sim.tensor import Cell
 
 # What a golden function may raise at a call that it does not understand; it is ttnn's code, not ours.
-FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-UNSIGNED = (torch.uint16, torch.uint32)
+FAILURES = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+UNSIGNED = (ttnn.uint16, ttnn.uint32)
 
 
 @attrs.frozen(eq=False)
@@ -44,6 +47,26 @@ class _Operand:
         return as_host(local.clone(), self.cell.dtype)
 
 
+    def write(self, values: torch.Tensor) -> None:
+        """Put new values into the cell, ``[rows | 1, cols | 1, *local_shape]``."""
+        self.cell.expect_one_shape()
+        self.cell.value = round_to(values, self.cell.dtype)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Run:
+    """What a golden function did on one device.
+
+    :param results: in order.
+    :param operands: what it was given, as it left it.
+    :param written: the operands that it wrote to.
+    """
+
+    results: Sequence[torch.Tensor]
+    operands: Mapping[_Operand, torch.Tensor]
+    written: Collection[_Operand]
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class GoldenKernel:
     """A call of a golden function, bound to cells.
@@ -60,46 +83,47 @@ class GoldenKernel:
     kwargs: Mapping[str, Any]
 
     def __call__(self) -> list[torch.Tensor]:
-        """Return the results, each ``[rows | 1, cols | 1, *local_shape]``.
+        """Return the results, each ``[rows | 1, cols | 1, *local_shape]``; write the operands that the function writes.
 
         :raises SimulatorError: if the function fails on the call, or its result is marked as meaningless.
         """
-        operands = [item.cell.read() for item in _operands((self.args, self.kwargs))]
-        rows, cols = (max((value.shape[axis] for value in operands), default=1) for axis in (0, 1))
-        results = [[self._on(row, col) for col in range(cols)] for row in range(rows)]
-        count = len(results[0][0])
-        return [torch.stack([torch.stack([cell[i] for cell in row]) for row in results]) for i in range(count)]
+        operands = list(_operands((self.args, self.kwargs)))
+        rows, cols = (max((item.cell.read().shape[axis] for item in operands), default=1) for axis in (0, 1))
+        runs = [[self._on(row, col) for col in range(cols)] for row in range(rows)]
+        for operand in operands:
+            if any(operand in run.written for row in runs for run in row):
+                operand.write(_over_mesh([[run.operands[operand] for run in row] for row in runs]))
+        count = len(runs[0][0].results)
+        if not count:
+            raise unusable(self.name, "it gives no result for this call")
+        return [_over_mesh([[run.results[i] for run in row] for row in runs]) for i in range(count)]
 
-    def _on(self, row: int, col: int) -> list[torch.Tensor]:
+    def _on(self, row: int, col: int) -> _Run:
         try:
             return self._run(row, col, widened=False)
         except FAILURES as error:
             # torch has few ops of its unsigned types; most golden functions widen them, some leave it to the caller.
-            if "uint" not in str(error).lower() or not any(
-                self._value(item, row, col).dtype in UNSIGNED for item in _operands((self.args, self.kwargs))
-            ):
+            unsigned = any(item.cell.dtype in UNSIGNED for item in _operands((self.args, self.kwargs)))
+            if not (unsigned and "uint" in str(error).lower()):
                 raise self._failed(error) from error
         try:
             return self._run(row, col, widened=True)
         except FAILURES as error:
             raise self._failed(error) from error
 
-    def _run(self, row: int, col: int, *, widened: bool) -> list[torch.Tensor]:
-        def value(operand: _Operand) -> torch.Tensor:
-            found = self._value(operand, row, col)
-            return found.to(torch.int64) if widened and found.dtype in UNSIGNED else found
-
-        args, kwargs = _replaced((list(self.args), dict(self.kwargs)), value)
+    def _run(self, row: int, col: int, *, widened: bool) -> _Run:
+        native = self.name.removeprefix("ttnn.") in NATIVE_DTYPE
+        values = {item: item.on(row, col, native=native) for item in _operands((self.args, self.kwargs))}
+        if widened:
+            values = {item: x.to(torch.int64) if item.cell.dtype in UNSIGNED else x for item, x in values.items()}
+        args, kwargs = _replaced((list(self.args), dict(self.kwargs)), values)
         if self.name.endswith("_bw"):
             args, kwargs = decorators.prepare_backward_golden_inputs((args, kwargs))
-            with torch.enable_grad():
-                result = self.function(*args, **kwargs)
-        else:
+        before = {item: value._version for item, value in values.items()}  # noqa: SLF001 -- torch has no other name
+        with torch.set_grad_enabled(self.name.endswith(("_bw", "_backward"))):
             result = self.function(*args, **kwargs)
-        return [self._checked(part) for part in _flat(result)]
-
-    def _value(self, operand: _Operand, row: int, col: int) -> torch.Tensor:
-        return operand.on(row, col, native=self.name.removeprefix("ttnn.") in NATIVE_DTYPE)
+        written = {item for item, value in values.items() if value._version != before[item]}  # noqa: SLF001
+        return _Run(results=[self._checked(part) for part in _flat(result)], operands=values, written=written)
 
     def _checked(self, result: torch.Tensor) -> torch.Tensor:
         config = getattr(result, "_ttnn_comparison_config", None)
@@ -107,7 +131,7 @@ class GoldenKernel:
             raise unusable(self.name, "ttnn marks its result as one that says nothing about the op's")
         if result.is_complex():
             raise unusable(self.name, "its result is complex")
-        return result.detach()
+        return result
 
     def _failed(self, error: Exception) -> SimulatorError:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -125,15 +149,20 @@ def golden_kernel(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     :raises SimulatorError: if ttnn brings none, it cannot stand for the op, or would drop an argument that counts.
     """
     op = operations().get(name)
-    if op is None or op.golden_function is None:
-        raise _unknown(name, "an op with neither a kernel of ttfamily nor a golden function of ttnn")
     short = name.removeprefix("ttnn.")
+    function = REPLACED.get(short) or (op and op.golden_function)
+    if op is None or function is None:
+        raise _unknown(name, "an op with neither a kernel of ttfamily nor a golden function of ttnn")
     if short in UNUSABLE:
         raise unusable(name, UNUSABLE[short])
-    given = {key: value for key, value in kwargs.items() if key not in op.output_tensor_kwarg_names}
+    # Where a result goes is seen by the buffer that ttnn returns; some golden functions ask which ones there are.
+    outputs = op.output_tensor_kwarg_names
+    given = {key: value for key, value in kwargs.items() if key not in outputs or takes(function, key)}
     ready, named = _prepared(op, args, given)
-    positional, known = kept(name, op.golden_function, ready, named)
-    return GoldenKernel(name=name, function=op.golden_function, args=positional, kwargs=known)
+    positional, known = kept(name, function, ready, named)
+    if getattr(function, "_ttnn_mutates_global_inputs", False):  # it writes to what it is given only if told to
+        known["_ttnn_global_golden"] = True
+    return GoldenKernel(name=name, function=function, args=positional, kwargs=known)
 
 
 @functools.cache
@@ -189,14 +218,18 @@ def _operands(value: Any) -> Iterator[_Operand]:
         yield from _operands(list(value.values()))
 
 
-def _replaced(value: Any, by: Callable[[_Operand], torch.Tensor]) -> Any:
+def _replaced(value: Any, by: Mapping[_Operand, torch.Tensor]) -> Any:
     if isinstance(value, _Operand):
-        return by(value)
+        return by[value]
     if isinstance(value, (list, tuple)):
         return type(value)(_replaced(item, by) for item in value)
     if isinstance(value, dict):
         return {key: _replaced(item, by) for key, item in value.items()}
     return value
+
+
+def _over_mesh(parts: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
+    return torch.stack([torch.stack([part.detach() for part in row]) for row in parts])
 
 
 def _flat(result: Any) -> list[torch.Tensor]:
