@@ -204,8 +204,8 @@ OTHER: dict[str, Callable[[Draw], Any]] = {
     "addcdiv_bw": lambda d: ttnn.addcdiv_bw(d.real(), d.real(), d.real(), d.real(low=1.0), 2.0),
     "addalpha_bw": lambda d: ttnn.addalpha_bw(d.real(), d.real(), d.real(), 0.5),
     "subalpha_bw": lambda d: ttnn.subalpha_bw(d.real(), d.real(), d.real(), 0.5),
-    "clamp_bw": lambda d: ttnn.clamp_bw(d.real(), d.real(), -1.0, 1.0),
-    "clip_bw": lambda d: ttnn.clip_bw(d.real(), d.real(), -1.0, 1.0),
+    "clamp_bw": lambda d: ttnn.clamp_bw(d.real(), d.real(), -1.001, 1.001),
+    "clip_bw": lambda d: ttnn.clip_bw(d.real(), d.real(), -1.001, 1.001),
     "div_no_nan_bw": lambda d: ttnn.div_no_nan_bw(d.real(), d.real(), 2.0),
     "concat_bw": lambda d: ttnn.concat_bw(d.real(1, 1, 32, 128), d.real(), d.real(), 3),
     "embedding_bw": lambda d: ttnn.embedding_bw(

@@ -36,6 +36,15 @@ def golden(
 
 
 @norms
+@pytest.mark.parametrize("op", OPS)
+def test_of_a_weight_with_many_rows_the_first_counts(bench: Operands, op: Any) -> None:
+    x, weight = bench.random(1, 1, 32, 64), bench.random(32, 64)
+    first = [part[:1] for part in weight.local]
+    want = golden(op, x, None, 1e-5, None, None)
+    bench.check(op(x.tensor, weight=weight.tensor, epsilon=1e-5), [a * b for a, b in zip(want, first, strict=True)])
+
+
+@norms
 @given(
     width=st.sampled_from([32, 96, 512]),
     rows=st.sampled_from([1, 7, 32, 64]),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     import ttnn
+    from typing_extensions import Self
 
     from ttfamily.arch import Arch
     from ttfamily.core.mesh.boards import Board
@@ -127,6 +128,12 @@ class Mesh:
         if not self.closed:
             self.closed = True
             self._closing()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def open_mesh(name: str, device: str = "auto", boards: Collection[Board] = ()) -> Mesh:
