@@ -108,7 +108,13 @@ def silu() -> tuple[Any, nn.Module]:
 
 @pytest.mark.parametrize(
     ("make", "op"),
-    [(linear, "linear"), (linear_with_gelu, "gelu"), (layer_norm, "layer_norm"), (rms_norm, "rms_norm"), (silu, "silu")],
+    [
+        (linear, "linear"),
+        (linear_with_gelu, "gelu"),
+        (layer_norm, "layer_norm"),
+        (rms_norm, "rms_norm"),
+        (silu, "silu"),
+    ],
 )
 def test_a_layer_is_its_torch_original(mesh: Mesh, make: Callable[[], tuple[Any, nn.Module]], op: str) -> None:
     module, original = make()

@@ -228,7 +228,7 @@ def _allocate(
 
 
 def unwritten(mesh: MockMesh, tensor: ttnn.Tensor) -> ttnn.Tensor:
-    """Make a new buffer hold NaN (integers: the smallest of the carrier), so that reading it before it is written shows."""
+    """Make a new buffer hold NaN (integers: the smallest of the carrier): reading it before it is written shows."""
     if not mesh.computes or not is_on_device(tensor):
         return tensor
     carrier = CARRIER[tensor.dtype]

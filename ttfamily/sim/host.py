@@ -83,7 +83,14 @@ def as_tensor(
         ready = tensor if preprocess is None else preprocess(tensor)
         plain = ttnn.from_torch  # a nested call goes to ttnn
         return boundary.from_torch(
-            mesh, plain, ready, dtype, layout=layout, device=device, memory_config=memory_config, mesh_mapper=mesh_mapper
+            mesh,
+            plain,
+            ready,
+            dtype,
+            layout=layout,
+            device=device,
+            memory_config=memory_config,
+            mesh_mapper=mesh_mapper,
         )
     host = real(
         tensor, dtype, layout=layout, cache_file_name=cache_file_name, preprocess=preprocess, mesh_mapper=mesh_mapper
@@ -109,14 +116,20 @@ def dump_tensor(
 
 
 @crossing("copy_device_to_host_tensor")
-def copy_device_to_host(mesh: MockMesh, _real: Callable[..., Any], *_args: Any, **_kwargs: Any) -> None:
+def copy_device_to_host(mesh: MockMesh, real: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     """Refuse: a host tensor's buffer cannot be written from Python."""
+    if not mesh.computes:
+        real(*args, **kwargs)
+        return
     raise _not_simulated("ttnn.copy_device_to_host_tensor", "Use ttnn.from_device, or ttnn.to_torch.")
 
 
 @crossing("copy_host_to_device_tensor_partial")
-def copy_partly(mesh: MockMesh, _real: Callable[..., Any], *_args: Any, **_kwargs: Any) -> None:
+def copy_partly(mesh: MockMesh, real: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     """Refuse: which values a core's shard holds is not simulated."""
+    if not mesh.computes:
+        real(*args, **kwargs)
+        return
     raise _not_simulated("ttnn.copy_host_to_device_tensor_partial", "Use ttnn.copy_host_to_device_tensor.")
 
 

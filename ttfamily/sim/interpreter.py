@@ -19,8 +19,8 @@ from ttfamily.sim import boundary, methods
 from ttfamily.sim.golden.kernel import golden_kernel
 from ttfamily.sim.kernel_call import KernelCall, bind, signature_of
 from ttfamily.sim.mock_mesh import MockMesh
-from ttfamily.sim.table import ROWS
 from ttfamily.sim.structure import device_tensors_in, to_cells, with_tensors
+from ttfamily.sim.table import ROWS
 from ttfamily.sim.tensor import Cell, SimTensor
 
 if TYPE_CHECKING:

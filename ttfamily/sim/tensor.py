@@ -197,7 +197,8 @@ def cell_of(tensor: ttnn.Tensor, op: str) -> Cell:
 
 def _host_cell(tensor: ttnn.Tensor) -> Cell:
     """Return a new cell with the values of a host tensor, which has them in its buffers, one for each shard."""
-    shards = [round_to(part.to_torch(), tensor.dtype) for part in ttnn._ttnn.multi_device.get_device_tensors(tensor)]
+    parts = ttnn._ttnn.multi_device.get_device_tensors(tensor)  # noqa: SLF001 -- ttnn's own stands for devices' values
+    shards = [round_to(part.to_torch(), tensor.dtype) for part in parts]
     if all(torch.equal(shard, shards[0]) for shard in shards[1:]):
         return Cell(shards[0][None, None], tensor.dtype)
     shape = tuple(tensor.host_buffer().shape())

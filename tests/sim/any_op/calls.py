@@ -6,7 +6,6 @@ for whole families of ops to the torch function that computes the same in float6
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -59,7 +58,9 @@ class Draw:
             parts = [part.bfloat16().float() for part in parts]
         return self.put(parts, dtype, ttnn.ROW_MAJOR_LAYOUT if rm else ttnn.TILE_LAYOUT)
 
-    def whole(self, *shape: int, low: int = 0, high: int = 32, dtype: Any = ttnn.int32, rm: bool = False) -> ttnn.Tensor:
+    def whole(
+        self, *shape: int, low: int = 0, high: int = 32, dtype: Any = ttnn.int32, rm: bool = False
+    ) -> ttnn.Tensor:
         """Uniform integers from ``low`` to ``high - 1``."""
         shape = shape or SHAPE
         parts = [torch.randint(low, high, shape, generator=self.numbers).int() for _ in range(self.devices)]
@@ -88,7 +89,8 @@ UNARY: dict[str, tuple[tuple[float, float], Any]] = {
     "hardsigmoid": (REAL, nn.hardsigmoid), "hardswish": (REAL, nn.hardswish), "hardtanh": (REAL, nn.hardtanh),
     "i0": (REAL, torch.i0), "i1": (REAL, special.i1), "identity": (REAL, torch.clone),
     "isfinite": (REAL, torch.isfinite), "isinf": (REAL, torch.isinf), "isnan": (REAL, torch.isnan),
-    "isneginf": (REAL, torch.isneginf), "isposinf": (REAL, torch.isposinf), "lez": (REAL, lambda x: x <= 0), "lgamma": (POSITIVE, torch.lgamma), "log": (POSITIVE, torch.log),
+    "isneginf": (REAL, torch.isneginf), "isposinf": (REAL, torch.isposinf),
+    "lez": (REAL, lambda x: x <= 0), "lgamma": (POSITIVE, torch.lgamma), "log": (POSITIVE, torch.log),
     "log10": (POSITIVE, torch.log10), "log1p": (POSITIVE, torch.log1p), "log2": (POSITIVE, torch.log2),
     "log_sigmoid": (REAL, nn.logsigmoid), "logical_not": (REAL, torch.logical_not),
     "logit": (BOTH_SIDES, torch.logit), "ltz": (REAL, lambda x: x < 0), "mish": (REAL, nn.mish),
@@ -105,8 +107,9 @@ UNARY: dict[str, tuple[tuple[float, float], Any]] = {
 
 UNARY_WITH: dict[str, tuple[tuple[Any, ...], Any]] = {
     "clamp": ((-1.0, 1.0), torch.clamp), "clip": ((-1.0, 1.0), torch.clamp),
-    "fill": ((2.5,), lambda x, v: torch.full_like(x, v)), "heaviside": ((0.5,), None),
-    "polygamma": ((1,), None), "pow": ((2.0,), torch.pow), "prelu": ((0.25,), lambda x, w: torch.where(x > 0, x, w * x)),
+    "fill": ((2.5,), torch.full_like), "heaviside": ((0.5,), None),
+    "polygamma": ((1,), None), "pow": ((2.0,), torch.pow),
+    "prelu": ((0.25,), lambda x, w: torch.where(x > 0, x, w * x)),
     "rdiv": ((2.0,), lambda x, v: v / x), "relu_max": ((1.5,), lambda x, v: x.clamp(0, v)),
     "relu_min": ((0.5,), lambda x, v: x.clamp(v)), "rpow": ((2.0,), lambda x, v: v**x),
     "threshold": ((0.5, 2.0), nn.threshold),
@@ -166,7 +169,8 @@ UNARY_BACKWARD: dict[str, tuple[tuple[float, float], Any]] = {
 }  # fmt: skip
 
 BINARY_BACKWARD: dict[str, Any] = {
-    "add_bw": torch.add, "assign_bw": None, "atan2_bw": torch.atan2, "bias_gelu_bw": None, "div_bw": torch.div, "fmod_bw": None,
+    "add_bw": torch.add, "assign_bw": None, "atan2_bw": torch.atan2, "bias_gelu_bw": None,
+    "div_bw": torch.div, "fmod_bw": None,
     "hypot_bw": torch.hypot, "ldexp_bw": lambda x, y: x * torch.exp2(y), "logaddexp2_bw": torch.logaddexp2,
     "logaddexp_bw": torch.logaddexp, "max_bw": torch.maximum, "min_bw": torch.minimum, "mul_bw": torch.mul,
     "remainder_bw": None, "rsub_bw": lambda x, y: y - x, "squared_difference_bw": lambda x, y: (x - y) ** 2,
@@ -262,16 +266,24 @@ OTHER: dict[str, Callable[[Draw], Any]] = {
         d.real(1, 64, 32), d.whole(1, 32, high=64, dtype=ttnn.uint32), d.real(1, 32, 32)
     ),
     "index_fill": lambda d: ttnn.index_fill(d.real(rm=True), 3, _same(d, [3, 5, 9, 30]), 2.5),
-    "indexed_fill": lambda d: ttnn.indexed_fill(_same(d, [2, 0]), d.real(4, 1, 32, 64, rm=True), d.real(2, 1, 32, 64, rm=True)),
+    "indexed_fill": lambda d: ttnn.indexed_fill(
+        _same(d, [2, 0]), d.real(4, 1, 32, 64, rm=True), d.real(2, 1, 32, 64, rm=True)
+    ),
     "nonzero": lambda d: ttnn.nonzero(d.whole(1, 1, 1, 64, high=2, dtype=ttnn.uint32, rm=True)),
-    "tilize_with_val_padding": lambda d: ttnn.tilize_with_val_padding(d.real(1, 1, 30, 60, rm=True), [1, 1, 32, 64], 0.0),
+    "tilize_with_val_padding": lambda d: ttnn.tilize_with_val_padding(
+        d.real(1, 1, 30, 60, rm=True), [1, 1, 32, 64], 0.0
+    ),
     "tilize_with_zero_padding": lambda d: ttnn.tilize_with_zero_padding(d.real(1, 1, 30, 60, rm=True)),
     "untilize_with_unpadding": lambda d: ttnn.untilize_with_unpadding(d.real(), [0, 0, 29, 59]),
     "fill_implicit_tile_padding": lambda d: ttnn.fill_implicit_tile_padding(d.real(1, 1, 30, 60), 0.0),
     "fill_cache": lambda d: ttnn.fill_cache(d.real(2, 1, 64, 32), d.real(1, 1, 32, 32), 1),
     "update_cache": lambda d: ttnn.update_cache(d.real(32, 1, 64, 32), d.real(1, 1, 32, 32), 5),
-    "kv_cache.fill_cache_for_user_": lambda d: ttnn.kv_cache.fill_cache_for_user_(d.real(2, 1, 64, 32), d.real(1, 1, 32, 32), 1),
-    "kv_cache.update_cache_for_token_": lambda d: ttnn.kv_cache.update_cache_for_token_(d.real(32, 1, 64, 32), d.real(1, 1, 32, 32), 5, 0),
+    "kv_cache.fill_cache_for_user_": lambda d: ttnn.kv_cache.fill_cache_for_user_(
+        d.real(2, 1, 64, 32), d.real(1, 1, 32, 32), 1
+    ),
+    "kv_cache.update_cache_for_token_": lambda d: ttnn.kv_cache.update_cache_for_token_(
+        d.real(32, 1, 64, 32), d.real(1, 1, 32, 32), 5, 0
+    ),
     "plus_one": lambda d: ttnn.plus_one(d.whole(32, rm=True)),
     "bcast": lambda d: ttnn.bcast(d.real(), d.real(1, 1, 1, 64), ttnn.BcastOpMath.ADD, ttnn.BcastOpDim.H),
     "fold": lambda d: ttnn.fold(d.real(1, 4, 4, 16, rm=True), 2, 2),
@@ -294,39 +306,71 @@ OTHER: dict[str, Callable[[Draw], Any]] = {
     "batch_norm": lambda d: ttnn.batch_norm(
         d.real(2, 3, 32, 32), running_mean=d.real(1, 3, 1, 1), running_var=d.real(1, 3, 1, 1, low=0.5), eps=1e-3
     ),
-    "group_norm": lambda d: ttnn.group_norm(d.real(1, 1, 32, 64), num_groups=2, epsilon=1e-5, inplace=False, core_grid=ttnn.CoreGrid(y=1, x=1), input_mask=ttnn.create_group_norm_input_mask(64, 2, 1, ttnn.bfloat8_b).to(d.mesh.device)),
+    "group_norm": lambda d: ttnn.group_norm(
+        d.real(1, 1, 32, 64),
+        num_groups=2,
+        epsilon=1e-5,
+        inplace=False,
+        core_grid=ttnn.CoreGrid(y=1, x=1),
+        input_mask=ttnn.create_group_norm_input_mask(64, 2, 1, ttnn.bfloat8_b).to(d.mesh.device),
+    ),
     # matmuls and attention
     "addmm": lambda d: ttnn.addmm(d.real(32, 32), d.real(32, 64), d.real(64, 32), alpha=0.5, beta=2.0),
-    "transformer.attention_softmax": lambda d: ttnn.transformer.attention_softmax(d.real(1, 2, 32, 64), head_size=32, attention_mask=d.bits(1, 1, 1, 64)),
-    "transformer.attention_softmax_": lambda d: ttnn.transformer.attention_softmax_(d.real(1, 2, 32, 64), head_size=32, attention_mask=d.bits(1, 1, 1, 64)),
+    "transformer.attention_softmax": lambda d: ttnn.transformer.attention_softmax(
+        d.real(1, 2, 32, 64), head_size=32, attention_mask=d.bits(1, 1, 1, 64)
+    ),
+    "transformer.attention_softmax_": lambda d: ttnn.transformer.attention_softmax_(
+        d.real(1, 2, 32, 64), head_size=32, attention_mask=d.bits(1, 1, 1, 64)
+    ),
     "transformer.concatenate_heads": lambda d: ttnn.transformer.concatenate_heads(d.real(1, 2, 32, 64)),
-    "transformer.split_query_key_value_and_split_heads": lambda d: ttnn.transformer.split_query_key_value_and_split_heads(d.real(1, 32, 192), num_heads=2),
+    "transformer.split_query_key_value_and_split_heads": lambda d: (
+        ttnn.transformer.split_query_key_value_and_split_heads(d.real(1, 32, 192), num_heads=2)
+    ),
     "transformer.scaled_dot_product_attention_decode": lambda d: ttnn.transformer.scaled_dot_product_attention_decode(
         d.real(1, 2, 8, 32), d.real(2, 1, 64, 32), d.real(2, 1, 64, 32), cur_pos=[5, 40]
     ),
     "transformer.joint_scaled_dot_product_attention": lambda d: ttnn.transformer.joint_scaled_dot_product_attention(
-        *(d.real(1, 2, 64, 32) for _ in range(3)), *(d.real(1, 2, 32, 32) for _ in range(3)), joint_strategy="rear",
+        *(d.real(1, 2, 64, 32) for _ in range(3)),
+        *(d.real(1, 2, 32, 32) for _ in range(3)),
+        joint_strategy="rear",
         program_config=ttnn.SDPAProgramConfig(compute_with_storage_grid_size=(8, 7), q_chunk_size=32, k_chunk_size=32),
     ),
-    "transformer.flash_mla_prefill": lambda d: ttnn.transformer.flash_mla_prefill(d.real(1, 2, 64, 64), d.real(1, 1, 64, 64), 32),
-    "experimental.rotary_embedding": lambda d: ttnn.experimental.rotary_embedding(d.real(1, 1, 32, 64), d.real(1, 1, 128, 64), d.real(1, 1, 128, 64), 5),
-    "experimental.broadcast_to": lambda d: ttnn.experimental.broadcast_to(d.real(1, 1, 32, 64), ttnn.Shape([1, 3, 32, 64])),
+    "transformer.flash_mla_prefill": lambda d: ttnn.transformer.flash_mla_prefill(
+        d.real(1, 2, 64, 64), d.real(1, 1, 64, 64), 32
+    ),
+    "experimental.rotary_embedding": lambda d: ttnn.experimental.rotary_embedding(
+        d.real(1, 1, 32, 64), d.real(1, 1, 128, 64), d.real(1, 1, 128, 64), 5
+    ),
+    "experimental.broadcast_to": lambda d: ttnn.experimental.broadcast_to(
+        d.real(1, 1, 32, 64), ttnn.Shape([1, 3, 32, 64])
+    ),
     # moreh
     "moreh_abs_pow": lambda d: ttnn.moreh_abs_pow(d.real(), 2.0),
     "moreh_bmm": lambda d: ttnn.moreh_bmm(d.real(1, 32, 64), d.real(1, 64, 32)),
-    "moreh_bmm_backward": lambda d: ttnn.moreh_bmm_backward(d.real(1, 32, 32), d.real(1, 32, 64), d.real(1, 64, 32), are_required_outputs=[True, True], input_grad=d.real(1, 32, 64), mat2_grad=d.real(1, 64, 32)),
+    "moreh_bmm_backward": lambda d: ttnn.moreh_bmm_backward(
+        d.real(1, 32, 32),
+        d.real(1, 32, 64),
+        d.real(1, 64, 32),
+        are_required_outputs=[True, True],
+        input_grad=d.real(1, 32, 64),
+        mat2_grad=d.real(1, 64, 32),
+    ),
     "moreh_cumsum": lambda d: ttnn.moreh_cumsum(d.real(2, 2, 32, 64), 1),
     "moreh_cumsum_backward": lambda d: ttnn.moreh_cumsum_backward(d.real(2, 2, 32, 64), 1),
     "moreh_dot": lambda d: ttnn.moreh_dot(d.real(1, 1, 1, 64), d.real(1, 1, 1, 64)),
     "moreh_getitem": lambda d: ttnn.moreh_getitem(d.real(4, 32, 64, rm=True), [_same(d, [2, 0], ttnn.int32)], [0]),
-    "moreh_group_norm": lambda d: ttnn.moreh_group_norm(d.real(1, 4, 32, 32), 2, 1e-5, are_required_outputs=(True, True, True)),
+    "moreh_group_norm": lambda d: ttnn.moreh_group_norm(
+        d.real(1, 4, 32, 32), 2, 1e-5, are_required_outputs=(True, True, True)
+    ),
     "moreh_layer_norm": lambda d: ttnn.moreh_layer_norm(d.real(1, 2, 32, 64), 1, 1e-5),
     "moreh_linear": lambda d: ttnn.moreh_linear(d.real(1, 1, 32, 64), d.real(32, 64)),
     "moreh_logsoftmax": lambda d: ttnn.moreh_logsoftmax(d.real(), 3),
     "moreh_logsoftmax_backward": lambda d: ttnn.moreh_logsoftmax_backward(d.real(), d.real(), 3),
     "moreh_matmul": lambda d: ttnn.moreh_matmul(d.real(1, 1, 32, 64), d.real(1, 1, 32, 64), transpose_other=True),
     "moreh_mean": lambda d: ttnn.moreh_mean(d.real(), dim=3, keepdim=True),
-    "moreh_mean_backward": lambda d: ttnn.moreh_mean_backward(d.real(1, 1, 32, 1), dim=3, keepdim=True, input_grad_shape=ttnn.Shape(SHAPE)),
+    "moreh_mean_backward": lambda d: ttnn.moreh_mean_backward(
+        d.real(1, 1, 32, 1), dim=3, keepdim=True, input_grad_shape=ttnn.Shape(SHAPE)
+    ),
     "moreh_norm": lambda d: ttnn.moreh_norm(d.real(), 2.0, dim=3, keepdim=True),
     "moreh_softmax": lambda d: ttnn.moreh_softmax(d.real(), 3),
     "moreh_softmax_backward": lambda d: ttnn.moreh_softmax_backward(d.real(), d.real(), 3),
@@ -337,15 +381,54 @@ OTHER: dict[str, Callable[[Draw], Any]] = {
     "moreh_adamw": lambda d: ttnn.moreh_adamw(d.real(), d.real(), d.real(), d.real(low=0.1), step=1),
     "moreh_sgd": lambda d: ttnn.moreh_sgd(d.real(), d.real(), lr=0.1, momentum_initialized=False),
     "moreh_clip_grad_norm": lambda d: ttnn.moreh_clip_grad_norm([d.real(), d.real()], 1.0),
-    "moreh_dot_backward": lambda d: ttnn.moreh_dot_backward(d.real(1, 1, 1, 1), d.real(1, 1, 1, 64), d.real(1, 1, 1, 64), input_grad=d.real(1, 1, 1, 64), other_grad=d.real(1, 1, 1, 64)),
-    "moreh_linear_backward": lambda d: ttnn.moreh_linear_backward(d.real(1, 1, 32, 32), d.real(1, 1, 32, 64), d.real(32, 64), are_required_outputs=[True, True, False], input_grad=d.real(1, 1, 32, 64), weight_grad=d.real(32, 64)),
-    "moreh_matmul_backward": lambda d: ttnn.moreh_matmul_backward(d.real(1, 1, 32, 32), d.real(1, 1, 32, 64), d.real(1, 1, 64, 32), input_a_grad=d.real(1, 1, 32, 64), input_b_grad=d.real(1, 1, 64, 32)),
-    "moreh_layer_norm_backward": lambda d: ttnn.moreh_layer_norm_backward(d.real(1, 2, 32, 64), d.real(1, 2, 32, 64), d.real(1, 2, 32), d.real(1, 2, 32, low=0.5), 1, input_grad=d.real(1, 2, 32, 64)),
-    "moreh_norm_backward": lambda d: ttnn.moreh_norm_backward(d.real(), d.real(1, 1, 32, 1, low=1.0), d.real(1, 1, 32, 1), 2.0, dim=3, keepdim=True),
+    "moreh_dot_backward": lambda d: ttnn.moreh_dot_backward(
+        d.real(1, 1, 1, 1),
+        d.real(1, 1, 1, 64),
+        d.real(1, 1, 1, 64),
+        input_grad=d.real(1, 1, 1, 64),
+        other_grad=d.real(1, 1, 1, 64),
+    ),
+    "moreh_linear_backward": lambda d: ttnn.moreh_linear_backward(
+        d.real(1, 1, 32, 32),
+        d.real(1, 1, 32, 64),
+        d.real(32, 64),
+        are_required_outputs=[True, True, False],
+        input_grad=d.real(1, 1, 32, 64),
+        weight_grad=d.real(32, 64),
+    ),
+    "moreh_matmul_backward": lambda d: ttnn.moreh_matmul_backward(
+        d.real(1, 1, 32, 32),
+        d.real(1, 1, 32, 64),
+        d.real(1, 1, 64, 32),
+        input_a_grad=d.real(1, 1, 32, 64),
+        input_b_grad=d.real(1, 1, 64, 32),
+    ),
+    "moreh_layer_norm_backward": lambda d: ttnn.moreh_layer_norm_backward(
+        d.real(1, 2, 32, 64),
+        d.real(1, 2, 32, 64),
+        d.real(1, 2, 32),
+        d.real(1, 2, 32, low=0.5),
+        1,
+        input_grad=d.real(1, 2, 32, 64),
+    ),
+    "moreh_norm_backward": lambda d: ttnn.moreh_norm_backward(
+        d.real(), d.real(1, 1, 32, 1, low=1.0), d.real(1, 1, 32, 1), 2.0, dim=3, keepdim=True
+    ),
     "moreh_nll_loss": lambda d: ttnn.moreh_nll_loss(d.real(32, 64), d.whole(32, high=64), "sum"),
-    "moreh_nll_loss_backward": lambda d: ttnn.moreh_nll_loss_backward(d.whole(32, high=64), d.real(1), False, input_grad_tensor=d.real(32, 64)),
-    "moreh_nll_loss_unreduced_backward": lambda d: ttnn.moreh_nll_loss_unreduced_backward(d.whole(32, high=64), d.real(32), input_grad_tensor=d.real(32, 64)),
-    "moreh_group_norm_backward": lambda d: ttnn.moreh_group_norm_backward(d.real(1, 4, 32, 32), d.real(1, 4, 32, 32), d.real(1, 1, 1, 2), d.real(1, 1, 1, 2, low=0.5), 2, are_required_outputs=[True, False, False]),
+    "moreh_nll_loss_backward": lambda d: ttnn.moreh_nll_loss_backward(
+        d.whole(32, high=64), d.real(1), False, input_grad_tensor=d.real(32, 64)
+    ),
+    "moreh_nll_loss_unreduced_backward": lambda d: ttnn.moreh_nll_loss_unreduced_backward(
+        d.whole(32, high=64), d.real(32), input_grad_tensor=d.real(32, 64)
+    ),
+    "moreh_group_norm_backward": lambda d: ttnn.moreh_group_norm_backward(
+        d.real(1, 4, 32, 32),
+        d.real(1, 4, 32, 32),
+        d.real(1, 1, 1, 2),
+        d.real(1, 1, 1, 2, low=0.5),
+        2,
+        are_required_outputs=[True, False, False],
+    ),
     # pooling and others
     "upsample": lambda d: ttnn.upsample(d.real(1, 4, 4, 32, rm=True), 2),
     "moe": lambda d: ttnn.moe(d.real(1, 1, 32, 64), d.bits(1, 1, 1, 64), d.bits(1, 1, 1, 32), 32),
@@ -354,14 +437,28 @@ OTHER: dict[str, Callable[[Draw], Any]] = {
     "from_buffer": lambda d: ttnn.from_buffer(list(range(64)), ttnn.Shape([1, 64]), ttnn.int32, d.mesh.device),
     "reshard": lambda d: ttnn.reshard(ttnn.interleaved_to_sharded(d.real(1, 1, 64, 64), _height(2)), _height(1)),
     "interleaved_to_sharded_partial": lambda d: ttnn.interleaved_to_sharded_partial(
-        d.real(1, 1, 64, 64), ttnn.CoreCoord(1, 1), [32, 64], 2, 1, ttnn.TensorMemoryLayout.HEIGHT_SHARDED, ttnn.ShardOrientation.ROW_MAJOR
+        d.real(1, 1, 64, 64),
+        ttnn.CoreCoord(1, 1),
+        [32, 64],
+        2,
+        1,
+        ttnn.TensorMemoryLayout.HEIGHT_SHARDED,
+        ttnn.ShardOrientation.ROW_MAJOR,
     ),
     "composite_example_multiple_return": lambda d: ttnn.composite_example_multiple_return(d.real()),
-    "experimental.slice_write": lambda d: ttnn.experimental.slice_write(d.real(1, 1, 32, 32, rm=True), d.real(1, 1, 64, 32, rm=True), [0, 0, 32, 0], [1, 1, 64, 32], [1, 1, 1, 1]),
-    "transformer.flash_multi_latent_attention_decode": lambda d: ttnn.transformer.flash_multi_latent_attention_decode(d.real(1, 1, 32, 64), d.real(1, 1, 64, 64), head_dim_v=32, cur_pos=[40]),
-    "transformer.chunked_flash_mla_prefill": lambda d: ttnn.transformer.chunked_flash_mla_prefill(d.real(1, 2, 32, 64), d.real(4, 1, 32, 64), 32, _same(d, [[2, 0, 1, 3]], ttnn.int32), 32),
-    "transformer.fused_recurrent_gated_delta_rule": lambda d: ttnn.transformer.fused_recurrent_gated_delta_rule(*(d.real(1, 1, 2, 32) for _ in range(3)), d.real(1, 1, 2), d.real(1, 1, 2)),
-}  # fmt: skip
+    "experimental.slice_write": lambda d: ttnn.experimental.slice_write(
+        d.real(1, 1, 32, 32, rm=True), d.real(1, 1, 64, 32, rm=True), [0, 0, 32, 0], [1, 1, 64, 32], [1, 1, 1, 1]
+    ),
+    "transformer.flash_multi_latent_attention_decode": lambda d: ttnn.transformer.flash_multi_latent_attention_decode(
+        d.real(1, 1, 32, 64), d.real(1, 1, 64, 64), head_dim_v=32, cur_pos=[40]
+    ),
+    "transformer.chunked_flash_mla_prefill": lambda d: ttnn.transformer.chunked_flash_mla_prefill(
+        d.real(1, 2, 32, 64), d.real(4, 1, 32, 64), 32, _same(d, [[2, 0, 1, 3]], ttnn.int32), 32
+    ),
+    "transformer.fused_recurrent_gated_delta_rule": lambda d: ttnn.transformer.fused_recurrent_gated_delta_rule(
+        *(d.real(1, 1, 2, 32) for _ in range(3)), d.real(1, 1, 2), d.real(1, 1, 2)
+    ),
+}
 
 
 def _distinct(d: Draw, count: int, size: int) -> ttnn.Tensor:
@@ -479,65 +576,115 @@ def _users_softmax(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 ALONG = (-2, -1)
 OTHER_FORMULAS: dict[str, Callable[..., Any]] = {
-    "addalpha": lambda x, y: x + 0.5 * y, "subalpha": lambda x, y: x - 0.5 * y,
-    "addcmul": lambda x, y, z: x + 2 * y * z, "addcdiv": lambda x, y, z: x + 2 * y / z,
-    "lerp": lambda x, y: x + 0.25 * (y - x), "mac": lambda x, y, z: x * y + z,
-    "where": lambda c, x, y: torch.where(c == 1, x, y), "polyval": lambda x: x**2 + 2 * x + 3,
-    "outer": lambda x, y: x * y, "geglu": lambda x: x[..., :32] * nn.gelu(x[..., 32:]),
-    "glu": lambda x: x[..., :32] * x[..., 32:].sigmoid(), "reglu": lambda x: x[..., :32] * x[..., 32:].relu(),
-    "swiglu": lambda x: x[..., :32] * nn.silu(x[..., 32:]), "bitwise_not": lambda x: -1 - x,
-    "logical_not_": lambda x: 1 - x, "dequantize": lambda q: (q - 3) * 0.05,
+    "addalpha": lambda x, y: x + 0.5 * y,
+    "subalpha": lambda x, y: x - 0.5 * y,
+    "addcmul": lambda x, y, z: x + 2 * y * z,
+    "addcdiv": lambda x, y, z: x + 2 * y / z,
+    "lerp": lambda x, y: x + 0.25 * (y - x),
+    "mac": lambda x, y, z: x * y + z,
+    "where": lambda c, x, y: torch.where(c == 1, x, y),
+    "polyval": lambda x: x**2 + 2 * x + 3,
+    "outer": lambda x, y: x * y,
+    "geglu": lambda x: x[..., :32] * nn.gelu(x[..., 32:]),
+    "glu": lambda x: x[..., :32] * x[..., 32:].sigmoid(),
+    "reglu": lambda x: x[..., :32] * x[..., 32:].relu(),
+    "swiglu": lambda x: x[..., :32] * nn.silu(x[..., 32:]),
+    "bitwise_not": lambda x: -1 - x,
+    "logical_not_": lambda x: 1 - x,
+    "dequantize": lambda q: (q - 3) * 0.05,
     "addcmul_bw": lambda g, _x, y, z: (g, 2 * g * z, 2 * g * y),
-    "addalpha_bw": lambda g, _x, _y: (g, 0.5 * g), "subalpha_bw": lambda g, _x, _y: (g, -0.5 * g),
-    "clamp_bw": lambda g, x: g * (x.abs() <= 1), "pow_bw": lambda g, x: 2 * g * x,
-    "where_bw": lambda g, c, _x, _y: (g * c, g * (1 - c)), "threshold_bw": lambda g, x: g * (x > 0.5),
+    "addalpha_bw": lambda g, _x, _y: (g, 0.5 * g),
+    "subalpha_bw": lambda g, _x, _y: (g, -0.5 * g),
+    "clamp_bw": lambda g, x: g * (x.abs() <= 1),
+    "pow_bw": lambda g, x: 2 * g * x,
+    "where_bw": lambda g, c, _x, _y: (g * c, g * (1 - c)),
+    "threshold_bw": lambda g, x: g * (x > 0.5),
     "concat_bw": lambda g, _x, _y: (g[..., :64], g[..., 64:]),
-    "argmax": lambda x: x.argmax(-1, keepdim=True), "max": lambda x: x.amax(-1, keepdim=True),
-    "min": lambda x: x.amin(-2, keepdim=True), "mean": lambda x: x.mean(-1),
-    "sum": lambda x: x.sum(ALONG, keepdim=True), "var": lambda x: x.var(-1, keepdim=True),
-    "std": lambda x: x.std(-1, keepdim=True), "prod": lambda x: x.prod(3), "cumsum": lambda x: x.cumsum(-1),
+    "argmax": lambda x: x.argmax(-1, keepdim=True),
+    "max": lambda x: x.amax(-1, keepdim=True),
+    "min": lambda x: x.amin(-2, keepdim=True),
+    "mean": lambda x: x.mean(-1),
+    "sum": lambda x: x.sum(ALONG, keepdim=True),
+    "var": lambda x: x.var(-1, keepdim=True),
+    "std": lambda x: x.std(-1, keepdim=True),
+    "prod": lambda x: x.prod(3),
+    "cumsum": lambda x: x.cumsum(-1),
     "var_hw": lambda x: x.var(ALONG, correction=0, keepdim=True),
-    "std_hw": lambda x: x.std(ALONG, correction=0, keepdim=True), "cumprod": lambda x: x.cumprod(-1),
+    "std_hw": lambda x: x.std(ALONG, correction=0, keepdim=True),
+    "cumprod": lambda x: x.cumprod(-1),
     "topk": lambda x: (x.sort(-1, descending=True).values[..., :16],),
     "sort": lambda x: (x.sort(-1, descending=True).values,),
-    "assign": lambda x: x, "copy": lambda x, _y: x, "move": lambda x: x, "reallocate": lambda x: x,
-    "chunk": lambda x: (x[..., :32], x[..., 32:]), "split": lambda x: (x[..., :32], x[..., 32:]),
-    "squeeze": lambda x: x[0], "unsqueeze": lambda x: x[None], "stack": lambda x, y: torch.stack([x, y]),
-    "narrow": lambda x: x[12:24], "view": lambda x: x.reshape(1, 2, 32, 64),
-    "reshape_on_device": lambda x: x.reshape(1, 2, 32, 64), "expand": lambda x: x.expand(1, 4, 32, 64),
-    "repeat": lambda x: x.repeat(1, 2, 1, 1), "repeat_interleave": lambda x: x.repeat(1, 2, 1, 1),
-    "roll": lambda x: x.roll(3, 3), "pad": lambda x: nn.pad(x, (0, 0, 0, 32, 0, 1), value=1.5),
-    "gather": lambda x, i: x.gather(3, i), "tosa_gather": lambda x, i: x[0, i[0]][None],
-    "scatter": lambda x, i, y: x.scatter(3, i, y), "scatter_add": lambda x, i, y: x.scatter_add(3, i, y),
+    "assign": lambda x: x,
+    "copy": lambda x, _y: x,
+    "move": lambda x: x,
+    "reallocate": lambda x: x,
+    "chunk": lambda x: (x[..., :32], x[..., 32:]),
+    "split": lambda x: (x[..., :32], x[..., 32:]),
+    "squeeze": lambda x: x[0],
+    "unsqueeze": lambda x: x[None],
+    "stack": lambda x, y: torch.stack([x, y]),
+    "narrow": lambda x: x[12:24],
+    "view": lambda x: x.reshape(1, 2, 32, 64),
+    "reshape_on_device": lambda x: x.reshape(1, 2, 32, 64),
+    "expand": lambda x: x.expand(1, 4, 32, 64),
+    "repeat": lambda x: x.repeat(1, 2, 1, 1),
+    "repeat_interleave": lambda x: x.repeat(1, 2, 1, 1),
+    "roll": lambda x: x.roll(3, 3),
+    "pad": lambda x: nn.pad(x, (0, 0, 0, 32, 0, 1), value=1.5),
+    "gather": lambda x, i: x.gather(3, i),
+    "tosa_gather": lambda x, i: x[0, i[0]][None],
+    "scatter": lambda x, i, y: x.scatter(3, i, y),
+    "scatter_add": lambda x, i, y: x.scatter_add(3, i, y),
     "index_fill": lambda x: _with_rows(x, torch.tensor(2.5, dtype=x.dtype), (..., [3, 5, 9, 30])),
     "indexed_fill": lambda x, y: torch.stack([y[1], x[1], y[0], x[3]]),
-    "tilize_with_val_padding": lambda x: x, "tilize_with_zero_padding": lambda x: x,
-    "untilize_with_unpadding": lambda x: x[..., :30, :60], "fill_implicit_tile_padding": lambda x: x,
+    "tilize_with_val_padding": lambda x: x,
+    "tilize_with_zero_padding": lambda x: x,
+    "untilize_with_unpadding": lambda x: x[..., :30, :60],
+    "fill_implicit_tile_padding": lambda x: x,
     "fill_cache": lambda c, n: _with_rows(c, n[0, :, :32], (1, slice(None), slice(0, 32))),
     "kv_cache.fill_cache_for_user_": lambda c, n: _with_rows(c, n[0, :, :32], (1, slice(None), slice(0, 32))),
-    "update_cache": _updated, "kv_cache.update_cache_for_token_": _updated,
-    "plus_one": lambda x: x + 1, "bcast": lambda x, y: x + y,
-    "zeros_like": torch.zeros_like, "ones_like": torch.ones_like, "full_like": lambda x: torch.full_like(x, 2.5),
-    "full": lambda: torch.full(SHAPE, 2.5), "ones": lambda: torch.ones(SHAPE), "arange": lambda: torch.arange(0, 64, 2),
-    "moreh_full": lambda: torch.full(SHAPE, 2.5), "moreh_arange": lambda: torch.arange(0, 64, 2),
-    "softmax": lambda x: x.softmax(-1), "softmax_in_place": lambda x: x.softmax(-1),
+    "update_cache": _updated,
+    "kv_cache.update_cache_for_token_": _updated,
+    "plus_one": lambda x: x + 1,
+    "bcast": lambda x, y: x + y,
+    "zeros_like": torch.zeros_like,
+    "ones_like": torch.ones_like,
+    "full_like": lambda x: torch.full_like(x, 2.5),
+    "full": lambda: torch.full(SHAPE, 2.5),
+    "ones": lambda: torch.ones(SHAPE),
+    "arange": lambda: torch.arange(0, 64, 2),
+    "moreh_full": lambda: torch.full(SHAPE, 2.5),
+    "moreh_arange": lambda: torch.arange(0, 64, 2),
+    "softmax": lambda x: x.softmax(-1),
+    "softmax_in_place": lambda x: x.softmax(-1),
     "scale_mask_softmax": lambda x, m: (0.5 * x + m).softmax(-1),
     "scale_mask_softmax_in_place": lambda x, m: (0.5 * x + m).softmax(-1),
     "batch_norm": lambda x, m, v: (x - m) / (v + 1e-3).sqrt(),
-    "addmm": lambda c, a, b: 2 * c + 0.5 * (a @ b), "normalize_hw": lambda x: (x - x.mean()) / x.std(correction=0),
-    "transformer.attention_softmax": _users_softmax, "transformer.attention_softmax_": _users_softmax,
+    "addmm": lambda c, a, b: 2 * c + 0.5 * (a @ b),
+    "normalize_hw": lambda x: (x - x.mean()) / x.std(correction=0),
+    "transformer.attention_softmax": _users_softmax,
+    "transformer.attention_softmax_": _users_softmax,
     "transformer.concatenate_heads": lambda x: x.transpose(1, 2).reshape(1, 32, 128),
-    "experimental.broadcast_to": lambda x: x.expand(1, 3, 32, 64), "reshard": lambda x: x,
+    "experimental.broadcast_to": lambda x: x.expand(1, 3, 32, 64),
+    "reshard": lambda x: x,
     "interleaved_to_sharded_partial": lambda x: x[..., 32:, :],
     "experimental.slice_write": lambda x, y: _with_rows(y, x, (..., slice(32, 64), slice(None))),
-    "moreh_abs_pow": lambda x: x.square(), "moreh_bmm": torch.bmm, "moreh_cumsum": lambda x: x.cumsum(1),
+    "moreh_abs_pow": lambda x: x.square(),
+    "moreh_bmm": torch.bmm,
+    "moreh_cumsum": lambda x: x.cumsum(1),
     "moreh_bmm_backward": lambda g, a, b, _p, _q: (g @ b.mT, a.mT @ g),
-    "moreh_dot": lambda x, y: (x * y).sum().reshape(1, 1, 1, 1), "moreh_getitem": lambda x: x[[2, 0]],
-    "moreh_linear": lambda x, w: x @ w.T, "moreh_matmul": lambda x, y: x @ y.mT,
-    "moreh_softmax": lambda x: x.softmax(3), "moreh_softmin": lambda x: (-x).softmax(3),
-    "moreh_logsoftmax": lambda x: x.log_softmax(3), "moreh_sum": lambda x: x.sum(3, keepdim=True),
-    "moreh_mean": lambda x: x.mean(3, keepdim=True), "moreh_norm": lambda x: x.norm(dim=3, keepdim=True),
-    "moreh_sgd": lambda p, g: (p - 0.1 * g,), "upsample": lambda x: x.repeat_interleave(2, 1).repeat_interleave(2, 2),
+    "moreh_dot": lambda x, y: (x * y).sum().reshape(1, 1, 1, 1),
+    "moreh_getitem": lambda x: x[[2, 0]],
+    "moreh_linear": lambda x, w: x @ w.T,
+    "moreh_matmul": lambda x, y: x @ y.mT,
+    "moreh_softmax": lambda x: x.softmax(3),
+    "moreh_softmin": lambda x: (-x).softmax(3),
+    "moreh_logsoftmax": lambda x: x.log_softmax(3),
+    "moreh_sum": lambda x: x.sum(3, keepdim=True),
+    "moreh_mean": lambda x: x.mean(3, keepdim=True),
+    "moreh_norm": lambda x: x.norm(dim=3, keepdim=True),
+    "moreh_sgd": lambda p, g: (p - 0.1 * g,),
+    "upsample": lambda x: x.repeat_interleave(2, 1).repeat_interleave(2, 2),
     "moreh_clip_grad_norm": lambda x, y: torch.cat([x.flatten(), y.flatten()]).norm(),
-}  # fmt: skip
+}
 """Of a call in OTHER: its operands -> what it gives in float64 (of several results, the first ones)."""

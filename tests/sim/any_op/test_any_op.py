@@ -186,7 +186,10 @@ def test_an_op_writes_what_it_should_and_nothing_else(mesh: Mesh, name: str) -> 
         return
     for place, (tensor, before) in enumerate(zip(draw.tensors, draw.values, strict=True)):
         now = read(tensor)
-        unchanged = all(same(part, old.double() if part.is_floating_point() else old.long()) for part, old in zip(now, before, strict=True))
+        unchanged = all(
+            same(part, old.double() if part.is_floating_point() else old.long())
+            for part, old in zip(now, before, strict=True)
+        )
         if place in WRITES.get(name, ()):
             assert not unchanged, place
             buffer = tensor.buffer_unique_id()

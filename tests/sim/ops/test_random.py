@@ -28,7 +28,12 @@ DRAWS: dict[str, Callable[[Operands, int], ttnn.Tensor]] = {
     "uniform": lambda bench, seed: ttnn.uniform(bench.random(*SHAPE).tensor, 2.0, 4.0, seed=seed),
     "bernoulli": lambda bench, seed: ttnn.bernoulli(chance(bench, 0.0, 1.0), seed=seed),
 }
-MEAN_AND_SPREAD = {"rand": (1.0, 4 / 12**0.5), "randn": (0.0, 1.0), "uniform": (3.0, 2 / 12**0.5), "bernoulli": (0.5, 0.5)}
+MEAN_AND_SPREAD = {
+    "rand": (1.0, 4 / 12**0.5),
+    "randn": (0.0, 1.0),
+    "uniform": (3.0, 2 / 12**0.5),
+    "bernoulli": (0.5, 0.5),
+}
 
 
 @pytest.mark.kernel("ttnn.rand", "ttnn.randn", "ttnn.uniform", "ttnn.bernoulli")
@@ -65,4 +70,6 @@ def test_numbers_in_place_are_in_the_tensors_own_buffer(bench: Operands) -> None
 
 def test_certain_and_impossible_draws(bench: Operands) -> None:
     for value in (0.0, 1.0):
-        bench.check(ttnn.bernoulli(chance(bench, value, value), seed=3), [torch.full(SHAPE, value)] * bench.mesh.tensor_parallel)
+        bench.check(
+            ttnn.bernoulli(chance(bench, value, value), seed=3), [torch.full(SHAPE, value)] * bench.mesh.tensor_parallel
+        )

@@ -126,7 +126,7 @@ def _callees(function: Callable[..., Any]) -> Iterator[FunctionType]:
     if code is None:
         return
     cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    named = [function.__globals__.get(name) for name in code.co_names]  # type: ignore[attr-defined]
+    named = [function.__globals__.get(name) for name in code.co_names]
     for value in (*cells, *named):
         if isinstance(value, FunctionType) and value is not function:
             yield value

@@ -46,7 +46,6 @@ class _Operand:
             return local.clone() if native else local.to(torch.float32, copy=True)
         return as_host(local.clone(), self.cell.dtype)
 
-
     def write(self, values: torch.Tensor) -> None:
         """Put new values into the cell, ``[rows | 1, cols | 1, *local_shape]``."""
         self.cell.expect_one_shape()
@@ -204,7 +203,7 @@ def _prepared(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[
 
 
 def _plain(value: Any) -> Any:
-    """ttnn's shapes are tuples to torch."""
+    """Ttnn's shapes are tuples to torch."""
     return tuple(value) if isinstance(value, ttnn.Shape) else value
 
 

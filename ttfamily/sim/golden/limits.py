@@ -37,4 +37,4 @@ NATIVE_DTYPE: frozenset[str] = frozenset({"bitcast", "nextafter"})
 """Ops whose result depends on the format of their operands bit by bit: float32 operands would give another."""
 
 PLAIN_ARGUMENTS: frozenset[str] = frozenset({"pad"})
-"""Golden functions that take the op's own arguments, and whose preparation for ttnn's comparison mode reads a buffer."""
+"""Golden functions that take the op's own arguments; their preparation for ttnn's comparison mode reads a buffer."""

@@ -1,4 +1,4 @@
-"""Our own references for ops whose golden function in ttnn 0.81 fails or is wrong: the same arguments, on torch tensors."""
+"""Our own references for ops whose golden function in ttnn 0.81 fails or is wrong: the same arguments, in torch."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import ttnn
 
 from ttfamily.sim import boundary
-from ttfamily.sim.golden.kernel import golden_kernel
 from ttfamily.sim.formats import round_to
+from ttfamily.sim.golden.kernel import golden_kernel
 from ttfamily.sim.row import crossing
 from ttfamily.sim.tensor import Cell, SimTensor, is_on_device
 
