@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 
     from ttfamily.sim.mock_mesh import MockMesh
 
-# What ttnn stores a torch tensor as when no format is named; the rest it stores as float32.
+# What ttnn stores a torch tensor as when no format is named; at any other it ends the process.
 DEFAULT_FORMAT = {
+    torch.float32: ttnn.float32,
     torch.bfloat16: ttnn.bfloat16,
+    torch.float16: ttnn.bfloat16,
     torch.int32: ttnn.int32,
     torch.int64: ttnn.uint32,
+    torch.uint32: ttnn.uint32,
+    torch.int16: ttnn.uint16,
+    torch.uint16: ttnn.uint16,
     torch.uint8: ttnn.uint8,
+    torch.bool: ttnn.uint8,
 }
 TILED_FORMATS = (ttnn.bfloat8_b, ttnn.bfloat4_b)
 
@@ -40,6 +46,7 @@ def from_torch(
     device: ttnn.MeshDevice | None = None,
     memory_config: ttnn.MemoryConfig | None = None,
     mesh_mapper: Any = None,
+    pad_value: float | None = None,
     cq_id: int | None = None,  # noqa: ARG001  (which queue, never what)
 ) -> ttnn.Tensor:
     """Allocate on the mock cluster and keep the rounded values; on a dry mesh only allocate.
@@ -48,8 +55,17 @@ def from_torch(
     Floats in the device's own format are not copied (they are weights); integers are, since a host
     table goes on changing after it was written.
     """
+    if dtype is None and tensor.dtype not in DEFAULT_FORMAT:
+        raise SimulatorError(
+            "ttnn.from_torch",
+            got=f"a tensor of {tensor.dtype}, and no dtype",
+            expected=f"dtype=, or one of {', '.join(sorted(str(known) for known in DEFAULT_FORMAT))}",
+            fix="Name the format: ttnn 0.81 ends the process here.",
+        )
     if device is None:
-        placed = real(tensor, dtype, layout=layout, memory_config=memory_config, mesh_mapper=mesh_mapper)
+        placed = real(
+            tensor, dtype, layout=layout, memory_config=memory_config, mesh_mapper=mesh_mapper, pad_value=pad_value
+        )
         values = shard(tensor, mesh_mapper, mesh.shape)
     else:
         mesh.traces.forbid_host_access("ttnn.from_torch")
@@ -61,7 +77,7 @@ def from_torch(
                 fix='Load them, or open the mesh with device="dry".',
             )
         values = shard(tensor, mesh_mapper, mesh.shape)
-        dtype = dtype or DEFAULT_FORMAT.get(tensor.dtype, ttnn.float32)
+        dtype = dtype or DEFAULT_FORMAT[tensor.dtype]
         placed = _allocate(values.shape[2:], dtype, layout, device, memory_config)
     if not mesh.computes:
         return placed

@@ -13,7 +13,7 @@ from ttnn import decorators
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.formats import as_host, round_to
 from ttfamily.sim.golden.arguments import kept, takes
-from ttfamily.sim.golden.limits import NATIVE_DTYPE, PLAIN_ARGUMENTS, UNUSABLE
+from ttfamily.sim.golden.limits import NATIVE_DTYPE, PLAIN_ARGUMENTS, UNUSABLE, UNVERSIONED
 from ttfamily.sim.golden.replaced import REPLACED
 from ttfamily.sim.tensor import cell_of
 
@@ -122,6 +122,8 @@ class GoldenKernel:
         with torch.set_grad_enabled(self.name.endswith(("_bw", "_backward"))):
             result = self.function(*args, **kwargs)
         written = {item for item, value in values.items() if value._version != before[item]}  # noqa: SLF001
+        if self.name.removeprefix("ttnn.") in UNVERSIONED:
+            written |= {x for x, value in values.items() if not torch.equal(value, x.on(row, col, native=native))}
         return _Run(results=[self._checked(part) for part in _flat(result)], operands=values, written=written)
 
     def _checked(self, result: torch.Tensor) -> torch.Tensor:

@@ -38,3 +38,6 @@ NATIVE_DTYPE: frozenset[str] = frozenset({"bitcast", "nextafter"})
 
 PLAIN_ARGUMENTS: frozenset[str] = frozenset({"pad"})
 """Golden functions that take the op's own arguments; their preparation for ttnn's comparison mode reads a buffer."""
+
+UNVERSIONED: frozenset[str] = frozenset({"batch_norm"})
+"""Golden functions that write to operands in a torch function that does not count it as a new version of them."""
