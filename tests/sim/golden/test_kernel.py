@@ -165,3 +165,40 @@ def test_an_op_of_no_kernel_runs_on_a_dry_mesh_and_cannot_be_read() -> None:
         assert tuple(values.shape) == (1, 1, 32, 32)
         with pytest.raises(SimulatorError, match="dry mesh"):
             ttnn.to_torch(values)
+
+
+# ---- convolutions and pooling, which need a region of L1 of their own
+
+
+def test_pools_and_convolutions_are_torchs_where_l1_is_kept_for_them() -> None:
+    image = torch.rand(2, 32, 8, 8, generator=torch.Generator().manual_seed(1)).bfloat16().float()
+    weight = torch.randn(32, 32, 3, 3, generator=torch.Generator().manual_seed(2)).bfloat16().float() / 8
+    size = {"batch_size": 1, "input_h": 8, "input_w": 8, "channels": 32}
+    window = {"kernel_size": [3, 3], "stride": [2, 2], "padding": [1, 1], "ceil_mode": False}
+    with open_mesh("n300", "simulated", l1_small_size=1 << 15) as mesh:
+        rows = image.permute(0, 2, 3, 1).reshape(2, 1, 64, 32)  # each device its own image
+        mapper = ttnn.ShardTensorToMesh(mesh.device, dim=0)
+        x = ttnn.from_torch(rows, ttnn.bfloat16, device=mesh.device, mesh_mapper=mapper)
+        conv = {"device": mesh.device, "in_channels": 32, "out_channels": 32, "input_height": 8, "input_width": 8}
+        results = {
+            "max": ttnn.max_pool2d(x, **size, **window, dilation=[1, 1]),
+            "mean": ttnn.avg_pool2d(x, **size, **window, count_include_pad=False),
+            "conv": ttnn.conv2d(
+                input_tensor=x,
+                weight_tensor=ttnn.from_torch(weight),
+                **conv,
+                batch_size=1,
+                kernel_size=[3, 3],
+                padding=[1, 1],
+            ),
+        }
+        read = {
+            name: torch.cat([ttnn.to_torch(part) for part in ttnn.get_device_tensors(y)]) for name, y in results.items()
+        }
+    wanted = {
+        "max": torch.nn.functional.max_pool2d(image, 3, 2, 1),
+        "mean": torch.nn.functional.avg_pool2d(image, 3, 2, 1, count_include_pad=False),
+        "conv": torch.nn.functional.conv2d(image, weight, padding=1),
+    }
+    for name, want in wanted.items():
+        assert_rounded(read[name], want.permute(0, 2, 3, 1).reshape(2, 1, -1, 32), who=f"{name}: ")

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 # Say where, in what layout or how fast. The format of a result is that of ttnn's output, which it is rounded to.
 PLACEMENT = frozenset({
-    "compute_config", "compute_kernel_config", "conv_config", "core_grid", "cq_id", "device", "dtype", "grid_size",
-    "is_distributed", "layout", "memory_config", "mesh_device", "num_cores", "num_links", "num_workers_per_link",
-    "output_dtype", "output_layout", "output_mem_config", "program_config", "queue_id", "shard_spec", "sub_core_grids",
-    "subdevice_id", "topology", "use_low_perf", "use_multicore",
+    "applied_shard_scheme", "compute_config", "compute_kernel_config", "config_tensor_in_dram", "conv_config",
+    "core_grid", "cq_id", "device", "dram_slice_config", "dtype", "grid_size", "is_distributed", "layout",
+    "memory_config", "mesh_device", "num_cores", "num_links", "num_workers_per_link", "output_dtype", "output_layout",
+    "output_mem_config", "program_config", "queue_id", "reallocate_halo_output", "reallocate_output", "shard_spec",
+    "slice_config", "sub_core_grids", "subdevice_id", "topology", "use_low_perf", "use_multicore",
 })  # fmt: skip
 PLACEMENT_TYPES = (
     ttnn.MemoryConfig,
@@ -43,6 +44,10 @@ WITHOUT_EFFECT: Mapping[str, tuple[Any, ...]] = {
     "approximate": (False,),
     "fast_and_approximate_mode": (False,),
     "pad_value": (None,),
+    "deallocate_input": (False,),
+    "return_indices": (False,),
+    "return_output_dim": (False,),
+    "return_weights_and_bias": (False,),
     "numeric_stable": (True, False),  # of a softmax: subtract the maximum first, which the reference always does
     "inplace": (True, False),  # seen by the buffer that ttnn returns
     "vector_mode": (4,),  # the whole tile
