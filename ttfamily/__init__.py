@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         head_dim_of,
     )
     from ttfamily.core.mesh.boards import Axis, Board
+    from ttfamily.core.mesh.mesh import Mesh, open_mesh
     from ttfamily.core.weights.rules import WeightRule, column, replicated, row, width
     from ttfamily.discovery import families
     from ttfamily.errors import ConfigError, PluginError, TtfamilyError
@@ -51,6 +52,7 @@ __all__ = [  # noqa: RUF022 -- in the order of sorted(), as a test has it
     "HfConfig",
     "LinearScaling",
     "Llama3Scaling",
+    "Mesh",
     "MlpSpec",
     "Model",
     "ModelSpec",
@@ -68,6 +70,7 @@ __all__ = [  # noqa: RUF022 -- in the order of sorted(), as a test has it
     "head_dim_of",
     "hookimpl",
     "load",
+    "open_mesh",
     "replicated",
     "row",
     "width",
@@ -84,6 +87,7 @@ _HOME = {
     "HfConfig": "ttfamily.core.config.hf_config",
     "LinearScaling": "ttfamily.core.config.spec",
     "Llama3Scaling": "ttfamily.core.config.spec",
+    "Mesh": "ttfamily.core.mesh.mesh",
     "MlpSpec": "ttfamily.core.config.spec",
     "Model": "ttfamily.model",
     "ModelSpec": "ttfamily.core.config.spec",
@@ -100,6 +104,7 @@ _HOME = {
     "head_dim_of": "ttfamily.core.config.spec",
     "hookimpl": "ttfamily.hookspecs",
     "load": "ttfamily.loading",
+    "open_mesh": "ttfamily.core.mesh.mesh",
     "replicated": "ttfamily.core.weights.rules",
     "row": "ttfamily.core.weights.rules",
     "width": "ttfamily.core.weights.rules",

@@ -13,19 +13,25 @@ from ttfamily.sim.kernel_call import same_memory
 from ttfamily.sim.memory import caller
 from ttfamily.sim.placement import shard
 from ttfamily.sim.row import crossing
-from ttfamily.sim.tensor import Cell, Part, SimTensor, cell_of
+from ttfamily.sim.tensor import Cell, Part, SimTensor, cell_of, is_on_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ttfamily.sim.mock_mesh import MockMesh
 
-# What ttnn stores a torch tensor as when no format is named; the rest it stores as float32.
+# What ttnn stores a torch tensor as when no format is named; at any other it ends the process.
 DEFAULT_FORMAT = {
+    torch.float32: ttnn.float32,
     torch.bfloat16: ttnn.bfloat16,
+    torch.float16: ttnn.bfloat16,
     torch.int32: ttnn.int32,
     torch.int64: ttnn.uint32,
+    torch.uint32: ttnn.uint32,
+    torch.int16: ttnn.uint16,
+    torch.uint16: ttnn.uint16,
     torch.uint8: ttnn.uint8,
+    torch.bool: ttnn.uint8,
 }
 TILED_FORMATS = (ttnn.bfloat8_b, ttnn.bfloat4_b)
 
@@ -41,6 +47,8 @@ def from_torch(
     device: ttnn.MeshDevice | None = None,
     memory_config: ttnn.MemoryConfig | None = None,
     mesh_mapper: Any = None,
+    pad_value: float | None = None,
+    cq_id: int | None = None,  # noqa: ARG001  (which queue, never what)
 ) -> ttnn.Tensor:
     """Allocate on the mock cluster and keep the rounded values; on a dry mesh only allocate.
 
@@ -48,8 +56,17 @@ def from_torch(
     Floats in the device's own format are not copied (they are weights); integers are, since a host
     table goes on changing after it was written.
     """
+    if dtype is None and tensor.dtype not in DEFAULT_FORMAT:
+        raise SimulatorError(
+            "ttnn.from_torch",
+            got=f"a tensor of {tensor.dtype}, and no dtype",
+            expected=f"dtype=, or one of {', '.join(sorted(str(known) for known in DEFAULT_FORMAT))}",
+            fix="Name the format: ttnn 0.81 ends the process here.",
+        )
     if device is None:
-        placed = real(tensor, dtype, layout=layout, memory_config=memory_config, mesh_mapper=mesh_mapper)
+        placed = real(
+            tensor, dtype, layout=layout, memory_config=memory_config, mesh_mapper=mesh_mapper, pad_value=pad_value
+        )
         values = shard(tensor, mesh_mapper, mesh.shape)
     else:
         mesh.traces.forbid_host_access("ttnn.from_torch")
@@ -61,7 +78,7 @@ def from_torch(
                 fix='Load them, or open the mesh with device="dry".',
             )
         values = shard(tensor, mesh_mapper, mesh.shape)
-        dtype = dtype or DEFAULT_FORMAT.get(tensor.dtype, ttnn.float32)
+        dtype = dtype or DEFAULT_FORMAT[tensor.dtype]
         placed = _allocate(values.shape[2:], dtype, layout, device, memory_config)
     if not mesh.computes and (tensor.is_meta or tensor.is_floating_point()):
         return placed  # the host's integers stay known: where a chunk starts says what attention reads
@@ -83,10 +100,7 @@ def allocate(
     memory_config: ttnn.MemoryConfig | None = None,
 ) -> ttnn.Tensor:
     """Allocate; the buffer holds NaN (integers: the smallest of the carrier) until something writes it."""
-    tensor = real(shape, dtype, layout, mesh_device, memory_config)
-    carrier = CARRIER[dtype]
-    fill = float("nan") if carrier.is_floating_point else torch.iinfo(carrier).min
-    return _filled(mesh, tensor, fill) if mesh.computes else tensor
+    return unwritten(mesh, real(shape, dtype, layout, mesh_device, memory_config))
 
 
 @crossing("zeros")
@@ -115,9 +129,15 @@ def to_torch(
     tensor: ttnn.Tensor,
     dtype: torch.dtype | None = None,
     *,
+    torch_rank: int | None = None,
     mesh_composer: Any = None,
+    device: ttnn.MeshDevice | None = None,  # noqa: ARG001  (where ttnn would change the layout)
+    cq_id: int | None = None,  # noqa: ARG001
 ) -> torch.Tensor:
     """Read the values back: the whole tensor of a 1x1 mesh or of one device's part."""
+    if not is_on_device(tensor):
+        on_host: torch.Tensor = real(tensor, dtype, torch_rank=torch_rank, mesh_composer=mesh_composer)
+        return on_host
     if not mesh.computes:
         raise SimulatorError(
             "ttnn.to_torch",
@@ -142,6 +162,10 @@ def to_torch(
             expected="a mesh_composer, which says how to put the parts together",
             fix="Pass mesh_composer=, or read the parts with ttnn.get_device_tensors.",
         )
+    while torch_rank is not None and out.dim() > torch_rank:
+        if out.shape[0] != 1:
+            raise RuntimeError("ttnn: Unable to squeeze to desired rank!")  # as ttnn has it
+        out = out.squeeze(0)
     result: torch.Tensor = out if dtype is None else out.to(dtype)
     return result
 
@@ -189,6 +213,26 @@ def device_tensors(mesh: MockMesh, tensor: ttnn.Tensor) -> list[ttnn.Tensor]:
     return [SimTensor.carrying(part, Part(cell, *divmod(i, columns))) for i, part in enumerate(parts)]
 
 
+def combine(mesh: MockMesh, real: Callable[..., Any], tensors: Sequence[ttnn.Tensor]) -> ttnn.Tensor:
+    """Put the parts of a tensor together again: each lies where it lay, whatever the order.
+
+    :raises SimulatorError: if they are not the parts of one tensor.
+    """
+    whole = real(tensors=list(tensors))
+    if not mesh.computes:
+        return whole
+    cells = [cell_of(tensor, "ttnn.combine_device_tensors") for tensor in tensors]
+    wholes = [cell.whole for cell in cells]
+    if len(tensors) != len(mesh.split(whole)) or any(other is not wholes[0] for other in wholes):
+        raise SimulatorError(
+            "ttnn.combine_device_tensors",
+            got="tensors that are not the parts of one tensor",
+            expected="what ttnn.get_device_tensors returned",
+            fix="Pass all parts of one tensor.",
+        )
+    return SimTensor.carrying(whole, wholes[0])
+
+
 def _allocate(
     shape: Sequence[int],
     dtype: ttnn.DataType,
@@ -199,6 +243,14 @@ def _allocate(
     layout = layout or (ttnn.TILE_LAYOUT if dtype in TILED_FORMATS else ttnn.ROW_MAJOR_LAYOUT)
     memory = memory_config or ttnn.DRAM_MEMORY_CONFIG
     return ttnn.allocate_tensor_on_device(ttnn.Shape(list(shape)), dtype, layout, device, memory)
+
+
+def unwritten(mesh: MockMesh, tensor: ttnn.Tensor) -> ttnn.Tensor:
+    """Make a new buffer hold NaN (integers: the smallest of the carrier): reading it before it is written shows."""
+    if not mesh.computes or not is_on_device(tensor):
+        return tensor
+    carrier = CARRIER[tensor.dtype]
+    return _filled(mesh, tensor, float("nan") if carrier.is_floating_point else torch.iinfo(carrier).min)
 
 
 def _every_device(value: torch.Tensor, mesh_shape: tuple[int, int]) -> list[torch.Tensor]:

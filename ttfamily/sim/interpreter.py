@@ -8,16 +8,21 @@ the output's shape must agree.
 from __future__ import annotations
 
 import contextlib
+import functools
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import ttnn
 from ttnn.decorators import FastOperation
 
-from ttfamily.sim import boundary
+from ttfamily.errors import SimulatorError
+from ttfamily.sim import boundary, methods
+from ttfamily.sim.golden.kernel import golden_kernel
 from ttfamily.sim.kernel_call import KernelCall, bind, signature_of
 from ttfamily.sim.mock_mesh import MockMesh
-from ttfamily.sim.table import ROWS, row_of
-from ttfamily.sim.tensor import Cell, SimTensor, cell_of
+from ttfamily.sim.structure import device_tensors_in, to_cells, with_tensors
+from ttfamily.sim.table import ROWS
+from ttfamily.sim.tensor import Cell, SimTensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     Observer = Callable[[str, tuple[Any, ...], dict[str, Any], Any], None]
 
 TRACE_FUNCTIONS = ("begin_trace_capture", "end_trace_capture", "execute_trace", "release_trace")
+TENSOR_FUNCTIONS = ("aggregate_tensor", "combine_device_tensors", "distribute_tensor", "get_device_tensors")
 # Arguments that say where and how fast, never what: no kernel sees them.
 PLACEMENT_ARGUMENTS = frozenset({
     "compute_kernel_config", "core_grid", "cq_id", "memory_config", "num_links", "queue_id",
@@ -49,18 +55,22 @@ class Interpreter:
         self._rows: Mapping[str, Row] = ROWS
         self._inside = self._rehearsing = False
         self._saved: dict[str, Any] = {}
+        self._methods: dict[str, Any] = {}
 
     def install(self) -> None:
         """Patch ttnn so that every op goes through :meth:`run`."""
-        functions = (*TRACE_FUNCTIONS, "get_device_tensors")
+        functions = (*TRACE_FUNCTIONS, *TENSOR_FUNCTIONS)
         self._saved = {"__call__": FastOperation.__call__, **{name: getattr(ttnn, name) for name in functions}}
+        self._methods = {name: getattr(ttnn.Tensor, name) for name in methods.METHODS}
         real = self._saved["__call__"]
 
         def call(op: FastOperation, *args: Any, **kwargs: Any) -> Any:
-            if self._inside:  # nested call: the outer op's kernel covers it
+            name = op.python_fully_qualified_name
+            # A nested call: the outer op's kernel covers it. An op that is written in Python is the ops that it calls.
+            written_in_python = isinstance(op.function, FunctionType)
+            if self._inside or (written_in_python and name.removeprefix("ttnn.") not in self._rows):
                 return real(op, *args, **kwargs)
             self._inside = True
-            name = op.python_fully_qualified_name
             try:
                 outputs = self.run(name, lambda *a, **k: real(op, *a, **k), args, kwargs)
                 if self.observer is not None:
@@ -72,45 +82,57 @@ class Interpreter:
         FastOperation.__call__ = call
         for name in TRACE_FUNCTIONS:
             setattr(ttnn, name, getattr(self.mesh.traces, name))
+        saved = self._saved
         ttnn.get_device_tensors = lambda tensor: boundary.device_tensors(self.mesh, tensor)
+        ttnn.combine_device_tensors = lambda *args, **kwargs: boundary.combine(
+            self.mesh, saved["combine_device_tensors"], *args, **kwargs
+        )
+        ttnn.aggregate_tensor = functools.partial(methods.aggregate, saved["aggregate_tensor"])
+        ttnn.distribute_tensor = functools.partial(methods.distribute, saved["distribute_tensor"])
+        for name in methods.METHODS:
+            setattr(ttnn.Tensor, name, methods.watched_method(name, lambda: self._inside))
 
     def uninstall(self) -> None:
         """Give ttnn its own functions back."""
         FastOperation.__call__ = self._saved.pop("__call__")
         for name, function in self._saved.items():
             setattr(ttnn, name, function)
-        self._saved = {}
+        for name, method in self._methods.items():
+            setattr(ttnn.Tensor, name, method)
+        self._saved, self._methods = {}, {}
 
     def run(self, name: str, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one op: the real one for what is checked, the kernel for what is computed."""
         row = self._rows.get(name.removeprefix("ttnn."))
         if row is not None and row.crossing:
             made = bind(name, row.kernel, args, kwargs, given=(self.mesh, real))()
-            for tensor in _tensors(made):
+            for tensor in device_tensors_in(made):
                 self._note(name, tensor)
             return made
         with self.mesh.traces.only_compiled_programs(name):
             outputs = real(*args, **kwargs)
         if not self.mesh.computes:
             return outputs
-        many = isinstance(outputs, (list, tuple))
+        inputs = [tensor for value in (*args, *kwargs.values()) for tensor in device_tensors_in(value)]
+        made = list(device_tensors_in(outputs))
+        if not (inputs or made):  # what the host computes is real
+            return outputs
         kernel = self._kernel(name, args, kwargs)
-        inputs = [tensor for value in (*args, *kwargs.values()) for tensor in _tensors(value)]
-        tensors = [_carrier(output, inputs) for output in (outputs if many else [outputs])]
+        carriers = [_carrier(output, inputs) for output in made]
         call = KernelCall(
             op=name,
             kernel=kernel,
             inputs=[tensor.cell for tensor in inputs],
-            outputs=[tensor.cell for tensor in tensors],
-            shapes=[tuple(tensor.shape) for tensor in tensors],
+            outputs=[tensor.cell for tensor in carriers],
+            shapes=[tuple(tensor.shape) for tensor in carriers],
         )
         if self.mesh.traces.capturing is not None:
             self.mesh.traces.capturing.note(call)
-        for tensor in tensors:
+        for tensor in carriers:
             self._note(name, tensor)
         if not self._rehearsing:
             self.mesh.traces.perform(call)
-        return type(outputs)(tensors) if many else tensors[0]
+        return with_tensors(outputs, iter(carriers))
 
     @contextlib.contextmanager
     def rehearsal(self) -> Iterator[None]:
@@ -130,34 +152,28 @@ class Interpreter:
                 trace.allocations.append(allocation)
 
     def _kernel(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
-        """Bind the op's kernel to the cells of its inputs.
+        """Bind what computes the op to the cells of its inputs: its own kernel, else ttnn's golden function.
 
-        :raises SimulatorError: if the op has no row, or its kernel does not take one of the arguments.
+        :raises SimulatorError: if the op has neither, or it does not take one of the arguments.
         """
-        kernel = row_of(name, self._rows).kernel
+        row = self._rows.get(name.removeprefix("ttnn."))
+        if row is None:
+            return golden_kernel(name, args, kwargs)
+        kernel = row.kernel
         named = {k: v for k, v in kwargs.items() if k not in PLACEMENT_ARGUMENTS and v is not None}
         parameters = signature_of(kernel).parameters
         if "mesh_shape" in parameters:
             named["mesh_shape"] = self.mesh.shape
         if "program_config" not in parameters:  # a matmul's may name an activation; most others only say how
             named.pop("program_config", None)
-        cells = [_to_cells(name, value) for value in args]
-        return bind(name, kernel, cells, {k: _to_cells(name, v) for k, v in named.items()})
-
-
-def _tensors(value: Any) -> Iterator[ttnn.Tensor]:
-    if isinstance(value, ttnn.Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        yield from (item for item in value if isinstance(item, ttnn.Tensor))
-
-
-def _to_cells(name: str, value: Any) -> Any:
-    if isinstance(value, ttnn.Tensor):
-        return cell_of(value, name)
-    if isinstance(value, (list, tuple)) and any(isinstance(item, ttnn.Tensor) for item in value):
-        return [cell_of(item, name) for item in value]
-    return value
+        cells = [to_cells(name, value) for value in args]
+        try:
+            return bind(name, kernel, cells, {k: to_cells(name, v) for k, v in named.items()})
+        except SimulatorError as untaken:
+            try:
+                return golden_kernel(name, args, kwargs)
+            except SimulatorError:
+                raise untaken from None  # of the two, the one that says what our kernel takes
 
 
 def _carrier(output: ttnn.Tensor, inputs: list[SimTensor]) -> SimTensor:

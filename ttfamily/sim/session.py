@@ -55,13 +55,16 @@ class Session:
             ttnn.close_mesh_device(self.device)
 
 
-def open_session(cluster: Cluster, shape: tuple[int, int], *, computes: bool, trace_region: int) -> Session:
+def open_session(
+    cluster: Cluster, shape: tuple[int, int], *, computes: bool, trace_region: int, l1_small_size: int = 0
+) -> Session:
     """Open a mesh of the mock cluster, and let its interpreter see every op.
 
     :param cluster: which one it is.
     :param shape: (rows, columns), a corner of the cluster.
     :param computes: False for a dry mesh.
     :param trace_region: bytes of DRAM on each chip that are kept for traces.
+    :param l1_small_size: bytes of each core's L1 that are kept for small buffers.
     :raises MeshError: if the cluster has no such corner, or this process has a simulated mesh open, or has had one of
         another cluster.
     """
@@ -93,7 +96,7 @@ def open_session(cluster: Cluster, shape: tuple[int, int], *, computes: bool, tr
         )
     one_chip = shape == (1, 1)
     ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED if one_chip else ttnn.FabricConfig.FABRIC_1D)
-    device = ttnn.open_mesh_device(ttnn.MeshShape(*shape), trace_region_size=trace_region)
+    device = ttnn.open_mesh_device(ttnn.MeshShape(*shape), trace_region_size=trace_region, l1_small_size=l1_small_size)
     interpreter = Interpreter(device, computes=computes)
     interpreter.install()
     session = _process.session = Session(device, interpreter)

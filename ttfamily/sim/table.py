@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ttfamily.errors import SimulatorError
-from ttfamily.sim import boundary  # noqa: F401  (registers its rows)
+from ttfamily.sim import boundary, host  # noqa: F401  (each registers its rows)
 from ttfamily.sim.ops import (  # noqa: F401  (each registers its rows)
     attention,
     cache,
     collectives,
+    creation,
     elementwise,
     heads,
     matmul,
     normalization,
+    random,
     shape,
 )
 from ttfamily.sim.row import REGISTERED

@@ -10,6 +10,7 @@ import torch
 import ttnn
 
 from ttfamily.errors import SimulatorError
+from ttfamily.sim.formats import round_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +92,18 @@ class Cell:
         :raises SimulatorError: if a tensor with another shape stands for the buffer too, where the write would be
             missed.
         """
+        self.expect_one_shape()
+        value = self.read()
+        if self.shared or value.shape[:2] != (rows, cols) or not value.is_contiguous():
+            self.value = value.expand(rows, cols, *value.shape[2:]).clone(memory_format=torch.contiguous_format)
+            self.shared = False
+        return self.read()
+
+    def expect_one_shape(self) -> None:
+        """Refuse a write that a tensor with another shape, which stands for the buffer too, would miss.
+
+        :raises SimulatorError: if there is one.
+        """
         if any(other is not self and other.holders for other in self.shapes):
             raise SimulatorError(
                 "simulated tensor",
@@ -98,11 +111,6 @@ class Cell:
                 expected="a buffer with one shape",
                 fix="Write before the reshape, or reshape a ttnn.clone.",
             )
-        value = self.read()
-        if self.shared or value.shape[:2] != (rows, cols) or not value.is_contiguous():
-            self.value = value.expand(rows, cols, *value.shape[2:]).clone(memory_format=torch.contiguous_format)
-            self.shared = False
-        return self.read()
 
 
 class Part(Cell):
@@ -120,7 +128,7 @@ class Part(Cell):
     @property
     def value(self) -> torch.Tensor | None:
         """``[1, 1, *local_shape]``."""
-        value = self._whole.value
+        value = self.whole.value
         if value is None:
             return None
         row, col = (min(place, size - 1) for place, size in zip(self._place, value.shape[:2], strict=True))
@@ -135,7 +143,7 @@ class Part(Cell):
                 expected="ops on the whole tensor",
                 fix="Write to the tensor that ttnn.get_device_tensors took apart.",
             )
-        self._whole.value = None
+        self.whole.value = None
 
     @property
     def shared(self) -> bool:
@@ -144,25 +152,25 @@ class Part(Cell):
 
     @shared.setter
     def shared(self, shared: bool) -> None:
-        self._whole.shared |= shared
+        self.whole.shared |= shared
 
     @property
     def holders(self) -> weakref.WeakSet[SimTensor]:
         """Those of the whole."""
-        return self._whole.holders
+        return self.whole.holders
 
     @holders.setter
     def holders(self, holders: weakref.WeakSet[SimTensor]) -> None:
-        self._whole.holders = holders
+        self.whole.holders = holders
 
     @property
     def shapes(self) -> list[Cell]:
         """Those of the whole."""
-        return self._whole.shapes
+        return self.whole.shapes
 
     @shapes.setter
     def shapes(self, shapes: list[Cell]) -> None:
-        self._whole.shapes = shapes
+        self.whole.shapes = shapes
 
 
 def same_everywhere(cell: Cell) -> torch.Tensor:
@@ -198,12 +206,17 @@ class SimTensor(ttnn.Tensor):
         return f"SimTensor({tuple(self.shape)}, {self.dtype.name}, {self.layout.name}, {self.cell.value})"
 
 
+def is_on_device(tensor: ttnn.Tensor) -> bool:
+    """Whether a tensor is on the mock cluster, and not on the host."""
+    return bool(tensor.storage_type() == ttnn.StorageType.DEVICE)
+
+
 def _refusing(name: str) -> Callable[..., Any]:
     """Make a method that reads a buffer of the mock cluster an error: it would read zeros."""
     method = getattr(ttnn.Tensor, name)
 
     def read(self: SimTensor, *args: Any, **kwargs: Any) -> Any:
-        if self.storage_type() == ttnn.StorageType.DEVICE:
+        if is_on_device(self):
             raise SimulatorError(
                 f"ttnn.Tensor.{name}",
                 got="a tensor of the simulated mesh, whose values are not in its buffer",
@@ -215,21 +228,33 @@ def _refusing(name: str) -> Callable[..., Any]:
     return read
 
 
-for _name in ("cpu", "extract_shard", "item", "to_list", "to_numpy", "to_torch", "to_torch_with_padded_shape"):
+for _name in ("extract_shard", "pad", "pad_to_tile", "to_torch_with_padded_shape", "unpad", "unpad_from_tile"):
     setattr(SimTensor, _name, _refusing(_name))
 
 
 def cell_of(tensor: ttnn.Tensor, op: str) -> Cell:
     """Return the cell of an op's input.
 
-    :raises SimulatorError: if the tensor carries no values: a tensor *method* made it, which no
-        Python code can observe.
+    :raises SimulatorError: if the tensor is on the device and carries no values: C++ made it where no Python code
+        can observe it.
     """
     if isinstance(tensor, SimTensor):
         return tensor.cell
+    if not is_on_device(tensor):
+        return _host_cell(tensor)
     raise SimulatorError(
         op,
         got=f"a tensor of shape {tuple(tensor.shape)} that carries no simulated values",
-        expected="one that a ttnn function made while the mesh was open (ttnn.reshape(x, ...), not x.reshape(...))",
-        fix="Call the function of the ttnn module instead of the tensor's method.",
+        expected="one that a ttnn function, or a method of such a tensor, made while the mesh was open",
+        fix="Make it with ttnn.from_torch, or with ttnn.to_device from a host tensor.",
     )
+
+
+def _host_cell(tensor: ttnn.Tensor) -> Cell:
+    """Return a new cell with the values of a host tensor, which has them in its buffers, one for each shard."""
+    parts = ttnn._ttnn.multi_device.get_device_tensors(tensor)  # noqa: SLF001 -- ttnn's own stands for devices' values
+    shards = [round_to(part.to_torch(), tensor.dtype) for part in parts]
+    if all(torch.equal(shard, shards[0]) for shard in shards[1:]):
+        return Cell(shards[0][None, None], tensor.dtype)
+    shape = tuple(tensor.host_buffer().shape())
+    return Cell(torch.stack(shards).unflatten(0, (1, *shape)[-2:]), tensor.dtype)

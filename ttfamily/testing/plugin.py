@@ -169,3 +169,9 @@ def tt_mesh(request: pytest.FixtureRequest, tt_device: str) -> Iterator[Mesh]:
     opened = open_mesh(request.param, tt_device)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def tt_mesh_device(tt_mesh: Mesh) -> Any:
+    """The ttnn mesh of ``tt_mesh`` itself, for tests of ttnn code that knows nothing of ttfamily."""
+    return tt_mesh.device

@@ -110,7 +110,27 @@ def test_gelu_by_table_is_refused(bench: Operands, activation: Any) -> None:
 def test_an_activation_that_is_not_simulated_is_refused(bench: Operands) -> None:
     x = bench.random(1, 1, 32, 32).tensor
     with pytest.raises(SimulatorError, match="ACTIVATIONS"):
-        ttnn.add(x, x, activations=[ttnn.UnaryOpType.TANH])
+        ttnn.add(x, x, activations=[ttnn.UnaryOpType.ATAN])
+    with pytest.raises(SimulatorError, match=r"SIGMOID with the parameters \[4.0, 1.0\]"):
+        ttnn.add(x, x, activations=[ttnn.UnaryWithParam(ttnn.UnaryOpType.SIGMOID, 4.0, 1.0)])
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("gelu", torch.nn.functional.gelu),
+        ("silu", torch.nn.functional.silu),
+        ("relu6", torch.nn.functional.relu6),
+        ("sigmoid", torch.sigmoid),
+        ("hardsigmoid", torch.nn.functional.hardsigmoid),
+        ("tanh", torch.tanh),
+        ("mish", torch.nn.functional.mish),
+    ],
+)
+def test_an_activation_may_be_given_by_its_name(bench: Operands, name: str, function: Any) -> None:
+    x, weight = bench.random(1, 1, 32, 64, cut=3), bench.random(1, 1, 64, 32)
+    want = [function(a @ b) for a, b in zip(x.local, weight.local, strict=True)]
+    bench.check(ttnn.linear(x.tensor, weight.tensor, activation=name), want)
 
 
 @pytest.mark.kernel("ttnn.typecast")
@@ -132,10 +152,28 @@ def test_a_cast_of_integers_keeps_them(bench: Operands) -> None:
     bench.check(ttnn.typecast(x.tensor, ttnn.float32), x.local, roundings=0)
 
 
-def test_a_cast_of_floats_to_integers_is_refused(bench: Operands) -> None:
-    x = bench.random(1, 1, 32, 32)
-    with pytest.raises(SimulatorError, match="rounds"):
-        ttnn.typecast(x.tensor, ttnn.int32)
+# ttnn's golden function, written down by hand: what a Wormhole makes of a float.
+CASTS = {
+    ttnn.int32: [-3, -2, -1, 0, 0, 1, 2, 3, 300],
+    ttnn.uint32: [0, 0, 0, 0, 0, 1, 2, 3, 300],
+    ttnn.uint16: [0, 0, 0, 0, 1, 2, 3, 4, 300],
+    ttnn.uint8: [253, 254, 255, 0, 0, 1, 2, 3, 44],
+}
+
+
+@pytest.mark.kernel("ttnn.typecast")
+def test_a_cast_of_floats_to_integers_cuts_off_or_rounds_by_the_format(bench: Operands) -> None:
+    x = torch.zeros(1, 1, 32, 32)
+    x[0, 0, 0, :9] = torch.tensor([-3.75, -2.5, -1.0, -0.25, 0.5, 1.5, 2.75, 3.5, 300.0])
+    for wanted, numbers in CASTS.items():
+        got = bench.read(ttnn.typecast(bench.put(x).tensor, wanted))
+        assert all(part[0, 0, 0, :9].tolist() == numbers for part in got), wanted
+
+
+@pytest.mark.kernel("ttnn.typecast")
+def test_a_cast_of_large_unsigned_integers_keeps_their_sign(bench: Operands) -> None:
+    x = bench.put(torch.full((1, 1, 32, 32), 2**31 + 2**20, dtype=torch.int64), dtype=ttnn.uint32)
+    bench.check(ttnn.typecast(x.tensor, ttnn.float32), [torch.full((1, 1, 32, 32), 2.0**31 + 2**20)] * len(x.local))
 
 
 @pytest.mark.kernel("ttnn.unary_chain")

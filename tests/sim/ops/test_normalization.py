@@ -36,6 +36,15 @@ def golden(
 
 
 @norms
+def test_of_a_weight_with_many_rows_the_first_counts(bench: Operands) -> None:
+    x, weight = bench.random(1, 1, 32, 64), bench.random(32, 64)
+    for op in OPS:
+        plain = golden(op, x, None, 1e-5, None, None)
+        want = [value * part[:1] for value, part in zip(plain, weight.local, strict=True)]
+        bench.check(op(x.tensor, weight=weight.tensor, epsilon=1e-5), want)
+
+
+@norms
 @given(
     width=st.sampled_from([32, 96, 512]),
     rows=st.sampled_from([1, 7, 32, 64]),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import ttnn
+    from typing_extensions import Self
 
     from ttfamily.arch import Arch
     from ttfamily.core.mesh.boards import Board
@@ -133,21 +134,28 @@ class Mesh:
             self.closed = True
             self._closing()
 
+    def __enter__(self) -> Self:
+        return self
 
-def open_mesh(name: str, device: str = "auto", boards: Collection[Board] = ()) -> Mesh:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_mesh(name: str, device: str = "auto", boards: Collection[Board] = (), *, l1_small_size: int = 0) -> Mesh:
     """Open a named mesh.
 
     :param name: as :meth:`MeshSpec.parse` reads it.
     :param device: ``hardware``, ``simulated``, ``dry``, or ``auto``: hardware if a driver is there,
         else simulated.
     :param boards: meshes that plugins add.
+    :param l1_small_size: bytes of each core's L1 that are kept for small buffers, which convolutions and pooling need.
     :raises MeshError: if the mesh or the device is unknown, or hardware is asked for and missing.
     """
     spec = MeshSpec.parse(name, boards)
     if device not in DEVICE_CHOICES:
         raise MeshError("device", got=repr(device), expected=f"one of {', '.join(DEVICE_CHOICES)}", fix="Choose one.")
     kind = _resolve(device)
-    return _open_hardware(spec) if kind == "hardware" else _open_mock(spec, kind)
+    return _open_hardware(spec, l1_small_size) if kind == "hardware" else _open_mock(spec, kind, l1_small_size)
 
 
 def _resolve(device: str) -> DeviceKind:
@@ -166,7 +174,7 @@ def _resolve(device: str) -> DeviceKind:
     return "hardware" if present else "simulated"
 
 
-def _open_hardware(spec: MeshSpec) -> Mesh:
+def _open_hardware(spec: MeshSpec, l1_small_size: int) -> Mesh:
     import ttnn
 
     shape = spec.shape
@@ -183,6 +191,7 @@ def _open_hardware(spec: MeshSpec) -> Mesh:
     device = ttnn.open_mesh_device(
         ttnn.MeshShape(*shape),
         trace_region_size=TRACE_REGION_BYTES,
+        l1_small_size=l1_small_size,
         dispatch_core_config=ttnn.DispatchCoreConfig(),  # which cores dispatch depends on the card: ttnn knows it
     )
 
@@ -203,10 +212,16 @@ def fabric(spec: MeshSpec) -> str:
     return "FABRIC_1D_RING" if in_a_row and ring else "FABRIC_1D"
 
 
-def _open_mock(spec: MeshSpec, kind: DeviceKind) -> Mesh:
+def _open_mock(spec: MeshSpec, kind: DeviceKind, l1_small_size: int) -> Mesh:
     from ttfamily.sim.session import open_session
 
-    session = open_session(spec.cluster, spec.shape, computes=kind == "simulated", trace_region=TRACE_REGION_BYTES)
+    session = open_session(
+        spec.cluster,
+        spec.shape,
+        computes=kind == "simulated",
+        trace_region=TRACE_REGION_BYTES,
+        l1_small_size=l1_small_size,
+    )
     return _describe(spec, kind, session.device, session.close, session.interpreter.rehearsal)
 
 

@@ -22,20 +22,37 @@ ACTIVATIONS: dict[Any, Callable[[torch.Tensor], torch.Tensor]] = {
     ttnn.UnaryOpType.GELU: functional.gelu,
     ttnn.UnaryOpType.GELU_TANH: lambda x: functional.gelu(x, approximate="tanh"),
     ttnn.UnaryOpType.RELU: functional.relu,
+    ttnn.UnaryOpType.RELU6: functional.relu6,
+    ttnn.UnaryOpType.SIGMOID: torch.sigmoid,
+    ttnn.UnaryOpType.HARDSIGMOID: functional.hardsigmoid,
+    ttnn.UnaryOpType.TANH: torch.tanh,
+    ttnn.UnaryOpType.MISH: functional.mish,
+    ttnn.UnaryOpType.SQRT: torch.sqrt,
+}
+# Parameters with which an activation is the exact function, as ttnn makes them of its name ("sigmoid").
+EXACT: dict[Any, list[float]] = {
+    ttnn.UnaryOpType.GELU: [0.0],
+    ttnn.UnaryOpType.SIGMOID: [4.0, 0.0],  # of the whole tile, not approximate
+    ttnn.UnaryOpType.TANH: [0.0],
+    ttnn.UnaryOpType.MISH: [0.0],
+    ttnn.UnaryOpType.SQRT: [0.0],
 }
 
 
 def activate(x: torch.Tensor, activation: Any) -> torch.Tensor:
-    """Apply a fused activation: None, a ``ttnn.UnaryOpType`` or a ``ttnn.UnaryWithParam``."""
+    """Apply a fused activation: None, a ``ttnn.UnaryOpType``, a ``ttnn.UnaryWithParam`` or the name of one."""
     if activation is None:
         return x
+    if isinstance(activation, str):
+        activation = ttnn._ttnn.activation.string_to_unary_with_param(activation)  # noqa: SLF001 -- has no other name
     kind = getattr(activation, "op_type", activation)
     # GELU's parameter asks for a table of six line segments, which is not simulated; without one, that is the default.
-    table = kind == ttnn.UnaryOpType.GELU and list(getattr(activation, "params", [1.0])) != [0.0]
-    if kind not in ACTIVATIONS or table:
+    given = list(getattr(activation, "params", []))
+    table = kind == ttnn.UnaryOpType.GELU and given != EXACT[kind]
+    if kind not in ACTIVATIONS or table or (given and given != EXACT.get(kind)):
         raise SimulatorError(
             "fused activation",
-            got=f"{kind}{' as a table' if table else ''}",
+            got=f"{kind}{' as a table' if table else f' with the parameters {given}' if given else ''}",
             expected=f"one of {', '.join(str(known) for known in ACTIVATIONS)} (GELU exact: UnaryWithParam(GELU, 0.0))",
             fix="Add it to ACTIVATIONS in ttfamily/sim/ops/elementwise.py, with its test.",
         )
@@ -92,15 +109,19 @@ _binary("multiply", lambda a, b: a * b)
 
 @op("typecast", moves=once, multiplies=no_products)
 def typecast(x: Cell, dtype: ttnn.DataType) -> torch.Tensor:
-    """Convert between formats: the interpreter rounds to the output's."""
+    """Convert between formats: the interpreter rounds to the output's.
+
+    Floats become integers as ttnn's golden function has it of the chip, which cuts off or rounds by the format.
+    """
     value = x.read()
     if value.is_floating_point() and not CARRIER[dtype].is_floating_point:
-        raise SimulatorError(
-            "ttnn.typecast",
-            got=f"floats to convert to {dtype.name}",
-            expected="a float format: the chip rounds or cuts off, differently for every integer format",
-            fix="Add the rule to ttfamily/sim/ops/elementwise.py, and its test.",
+        golden = ttnn.get_golden_function(ttnn.typecast)
+        whole: torch.Tensor = golden(
+            value.float(), dtype, _ttnn_input_dtype=x.dtype, _ttnn_arch_name=ttnn.get_arch_name()
         )
+        return whole
+    if x.dtype == ttnn.uint32 and CARRIER[dtype].is_floating_point:
+        return value.long() & 0xFFFFFFFF  # the carrier's negative numbers are those from 2**31 on
     return value
 
 

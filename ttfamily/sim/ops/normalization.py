@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 
 def _affine(x: torch.Tensor, weight: Cell | None, bias: Cell | None) -> torch.Tensor:
-    # Weights come as [.., W / 32, 32] sticks or as a [.., 1, W] row: both are W values in order.
+    # Weights come as [.., W / 32, 32] sticks or as a [.., 1, W] row, both of them W values in order, or as tiles of
+    # width W, of which the kernel takes the first row.
     for parameter, apply in ((weight, torch.mul), (bias, torch.add)):
         if parameter is not None:
             value = parameter.read().float()
+            if value.dim() > 3 and value.shape[-1] == x.shape[-1]:  # noqa: PLR2004 -- the mesh and one dimension
+                value = value[..., :1, :]
             x = apply(x, value.reshape(*value.shape[:2], *[1] * (x.dim() - 3), -1))
     return x
 
