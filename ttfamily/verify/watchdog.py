@@ -1,0 +1,92 @@
+"""A child process under watch: it ends by itself, dies, or stops moving and is ended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from ttfamily.verify.heartbeat import read_beat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ttfamily.verify.heartbeat import Beat
+
+POLL = 0.1  # seconds
+LOG_LINES = 20
+
+
+@attrs.frozen(kw_only=True)
+class Ended:
+    """How a child ended.
+
+    :param how: ``finished``; ``died``: by a signal or an exit status; ``hung``: it was ended.
+    :param status: its exit status; negative for a signal.
+    :param last: what it was doing.
+    :param log: the end of what it wrote to its output.
+    """
+
+    how: Literal["finished", "died", "hung"]
+    status: int
+    last: Beat | None
+    log: str
+
+
+@attrs.define
+class Stillness:
+    """How long nothing has moved.
+
+    :param limit: seconds after which that is a hang.
+    """
+
+    limit: float
+    _number: int = attrs.field(init=False, default=-1)
+    _since: float = attrs.field(init=False, default=0.0)
+
+    def too_long(self, number: int, now: float) -> bool:
+        """Whether the number of the last beat has been the same for longer than the limit."""
+        if number != self._number:
+            self._number, self._since = number, now
+        return now - self._since > self.limit
+
+
+def watch(
+    arguments: Sequence[str],
+    *,
+    heartbeat: Path,
+    log: Path,
+    patience: float,
+    show: Callable[[Beat], None] = lambda _beat: None,
+) -> Ended:
+    """Run ``python arguments...`` and watch its heartbeat.
+
+    :param heartbeat: the file that the child writes its beats to.
+    :param log: where its standard output and error go.
+    :param patience: seconds without a beat after which it is killed, by its own process id.
+    :param show: called with every beat that is seen.
+    """
+    still = Stillness(limit=patience)
+    with log.open("wb") as output:
+        child = subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=subprocess.STDOUT)
+        hung = False
+        try:
+            while child.poll() is None:
+                beat = read_beat(heartbeat)
+                if beat is not None:
+                    show(beat)
+                if still.too_long(beat.number if beat else 0, time.monotonic()):
+                    hung = True
+                    break
+                time.sleep(POLL)
+        finally:  # a hang, or Ctrl-C here
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    how: Literal["finished", "died", "hung"] = "hung" if hung else "died" if child.returncode else "finished"
+    return Ended(how=how, status=child.returncode, last=read_beat(heartbeat), log="\n".join(lines))
