@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import ttnn
 
     from ttfamily.core.mesh.mesh import Mesh
-    from ttfamily.verify.compare import Bound, Difference
+    from ttfamily.verify.compare import Difference
     from ttfamily.verify.door import OpCall
     from ttfamily.verify.expected import ExpectedCall, ExpectedReader
     from ttfamily.verify.heartbeat import Heartbeat

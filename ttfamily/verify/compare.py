@@ -39,6 +39,7 @@ UNITS = {
     ttnn.bfloat4_b: 2.0**-2,
 }
 BLOCK_FLOATS = (ttnn.bfloat8_b, ttnn.bfloat4_b)
+UNITS_OFF = 2.0  # of an op with one or two roundings
 TAIL = 4  # of many rounding errors the largest is about four times their root mean square
 
 MOVES = frozenset({
@@ -115,16 +116,11 @@ def bound_of(call: OpCall, output: ttnn.DataType) -> Bound:
         same = all(each.dtype == output for each in call.tensors if each.dtype in UNITS)
         return EQUAL if same else ONE_ROUNDING
     if name in ELEMENTWISE:
-        return _spread(2.0, tail=1)
-    if name in NORMS:
-        return _spread(2.0)
-    if name in ROTATIONS:
-        return _spread(2.0)
+        return _spread(UNITS_OFF, tail=1)
     if name in MATMULS:
         return _spread(1.0 + _product_units(call))
-    if name in SUMS:
-        return _spread(2.0)
-    return _spread(4.0)  # attention, and what a plugin's own block runs
+    # The rest is attention, and what a plugin's own block runs.
+    return _spread(UNITS_OFF if name in NORMS | ROTATIONS | SUMS else 2 * UNITS_OFF)
 
 
 def _spread(units: float, tail: int = TAIL) -> Bound:
@@ -182,9 +178,7 @@ def _of_integers(got: torch.Tensor, want: torch.Tensor) -> Difference:
         return Difference(together=0.0, worst=0.0, place=(), got=0.0, want=0.0)
     place = tuple(int(i) for i in torch.unravel_index(wrong.int().argmax(), want.shape))
     infinite = float("inf")
-    return Difference(
-        together=infinite, worst=infinite, place=place, got=float(got[place]), want=float(want[place])
-    )
+    return Difference(together=infinite, worst=infinite, place=place, got=float(got[place]), want=float(want[place]))
 
 
 def _scale(want: torch.Tensor, output: ttnn.DataType) -> torch.Tensor:

@@ -10,6 +10,8 @@ import attrs
 import ttfamily
 from ttfamily.core.config.precision_policy import policy
 from ttfamily.errors import TtfamilyError
+from ttfamily.planning.hardware import chip_of
+from ttfamily.planning.measured import constants_of
 from ttfamily.verify.check import OpChecker, StreamDiffers
 from ttfamily.verify.constants import constants
 from ttfamily.verify.door import every_op
@@ -24,7 +26,7 @@ from ttfamily.verify.subjects import CONTEXT, SLOTS, stream, subjects
 from ttfamily.verify.workloads import Workloads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.model import Model
@@ -143,6 +145,7 @@ def _constants(mesh: Mesh, stopwatch: Stopwatch, heartbeat: Heartbeat, events: E
         pairs, exchange, others = workloads.run()
         for pair in (*pairs.values(), *([exchange.pair] if exchange else []), *others):
             events.write("timing", **_pair(pair))
+        events.write("planned", values=constants_of(chip_of(mesh)))
         events.write("constants", values=constants(pairs, exchange))
 
     return run

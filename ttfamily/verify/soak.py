@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
-import torch
 
 from ttfamily.testing.equality import assert_same
 from ttfamily.verify.invariants import step
@@ -13,6 +12,8 @@ from ttfamily.verify.subjects import tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import torch
 
     from ttfamily.model import Model
 

@@ -105,9 +105,7 @@ def tokens(vocab_size: int, count: int, seed: int = SEED) -> torch.Tensor:
     return torch.randint(vocab_size, (count,), generator=torch.Generator().manual_seed(seed))
 
 
-def stream(
-    subject: Subject, folder: Path, mesh: Mesh, precision: PrecisionPolicy, around: Around
-) -> Iterator[str]:
+def stream(subject: Subject, folder: Path, mesh: Mesh, precision: PrecisionPolicy, around: Around) -> Iterator[str]:
     """Load a subject and run its passes, every op of both through ``around``.
 
     What a runner runs before the first pass (collectives on zeros) does not go through it.

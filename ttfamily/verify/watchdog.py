@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -72,7 +73,11 @@ def watch(
     """
     still = Stillness(limit=patience)
     with log.open("wb") as output:
-        child = subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=subprocess.STDOUT)
+        # OpenMP's threads sleep while they wait (see the command line), unless the user has decided otherwise.
+        environ = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+        child = subprocess.Popen(  # noqa: S603 -- this package's own processes, with arguments of its own
+            [sys.executable, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environ
+        )
         hung = False
         try:
             while child.poll() is None:

@@ -130,8 +130,9 @@ class Workloads:
         rows = 256 // self._scale, 4096 // self._scale
         targets = {n: self._raw(n) for n in rows}
         sources = {n: ttnn.from_torch(torch.zeros(1, 1, n, INNER, dtype=torch.bfloat16)) for n in rows}
-        run = lambda n: ttnn.copy_host_to_device_tensor(sources[n], targets[n])  # noqa: E731
-        return self._host_pair("writes by the host", rows, run)
+        return self._host_pair(
+            "writes by the host", rows, lambda n: ttnn.copy_host_to_device_tensor(sources[n], targets[n])
+        )
 
     def _exchange(self, op: str) -> Exchange:
         """A collective along the tensor axis, from DRAM to DRAM."""
@@ -143,7 +144,10 @@ class Workloads:
         # Of a gathered tensor the parts of all chips, of one that is reduced the input.
         whole = {n: TILE * n * BF16_BYTES * (axis.devices if op == "all_gather" else 1) for n in widths}
         passing = {n: phases * link_bytes(whole[n], axis) for n in widths}
-        run = lambda x: getattr(ttnn, op)(x, 3, cluster_axis=number)  # noqa: E731
+
+        def run(x: ttnn.Tensor) -> ttnn.Tensor:
+            return getattr(ttnn, op)(x, 3, cluster_axis=number)
+
         pair = self._pair(op, widths, lambda n: lambda: run(inputs[n]), passing)
         small = inputs[widths[0]]
         again = self._pair(f"{op} of {widths[0]} columns", TIMES, lambda count: repeat(lambda: run(small), count))
