@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import torch
 
-from ttfamily.errors import first_line
 from ttfamily.verify.compare import EQUAL, bound_of, difference
 from ttfamily.verify.expected import results_of
+from ttfamily.verify.job import said
 from ttfamily.verify.values import read_devices, write_devices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import ttnn
 
     from ttfamily.core.mesh.mesh import Mesh
@@ -55,14 +57,15 @@ class OpChecker:
     So the next op's inputs are the simulator's, and what is off is off by the op that made it, once. Where the
     simulator has NaN the device's own values stay: they are undefined, and nothing may read them.
 
-    :param stage: of the stream; set from outside.
-    :ivar found: one entry for each call that made something.
+    :param found: called with every call that made something, at once: the next one may hang.
+    :ivar stage: of the stream; set from outside.
     """
 
-    def __init__(self, mesh: Mesh, expected: ExpectedReader, heartbeat: Heartbeat) -> None:
-        self._mesh, self._expected, self._heartbeat = mesh, expected, heartbeat
+    def __init__(
+        self, mesh: Mesh, expected: ExpectedReader, heartbeat: Heartbeat, found: Callable[[Checked], None]
+    ) -> None:
+        self._mesh, self._expected, self._heartbeat, self._found = mesh, expected, heartbeat, found
         self.stage = ""
-        self.found: list[Checked] = []
 
     def __call__(self, call: OpCall) -> Any:
         """Make one call.
@@ -82,7 +85,7 @@ class OpChecker:
             message = f"{call.name} made {len(results)} tensors on the device, {len(want.outputs)} in the simulator"
             raise StreamDiffers(message)
         if results:
-            self.found.append(self._compared(call, arguments, results, want))
+            self._found(self._compared(call, arguments, results, want))
         return returned
 
     def _compared(self, call: OpCall, arguments: str, results: list[ttnn.Tensor], want: ExpectedCall) -> Checked:
@@ -117,7 +120,7 @@ class OpChecker:
         try:
             write_devices(self._mesh, result, values)
         except RuntimeError as error:
-            return first_line(error)
+            return said(error)
         written = _difference(read_devices(result), want, result)
         return None if written.within(EQUAL) else "read back, the tensor does not hold what was written"
 

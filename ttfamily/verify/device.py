@@ -18,7 +18,7 @@ from ttfamily.verify.door import every_op
 from ttfamily.verify.environment import environment
 from ttfamily.verify.expected import ExpectedReader
 from ttfamily.verify.invariants import INVARIANTS
-from ttfamily.verify.job import EXPECTED, finite, read_events, said, without_folders
+from ttfamily.verify.job import EXPECTED, finite, read_events, said
 from ttfamily.verify.measure import Stopwatch
 from ttfamily.verify.op_times import OpTimer, synchronizer
 from ttfamily.verify.soak import soak
@@ -30,53 +30,60 @@ if TYPE_CHECKING:
 
     from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.model import Model
+    from ttfamily.verify.check import Checked
     from ttfamily.verify.constants import Pair
     from ttfamily.verify.door import OpCall
     from ttfamily.verify.heartbeat import Heartbeat
     from ttfamily.verify.job import Events, Job
+    from ttfamily.verify.op_times import OpTimes
     from ttfamily.verify.subjects import Subject
 
-PARTS = 3  # of a subject: ops, invariants, times
+Part = tuple[str, "Callable[[], None]"]
 
 
 def verify(job: Job, mesh: Mesh, heartbeat: Heartbeat, events: Events) -> None:
-    """Run everything, and write what is found as it is found."""
+    """Run everything, and write what is found as it is found; a part that fails ends that part only."""
     events.write("environment", values=environment(mesh))
-    known = {event["subject"] for event in read_events(job.events(EXPECTED)) if event["kind"] == "expected"}
-    chosen = [subject for subject in subjects(job.chosen(job.registry())) if subject.name in known]
-    heartbeat.beat(total=PARTS * len(chosen) + 2)
-    stopwatch = Stopwatch(synchronize=synchronizer(mesh), meaningful=mesh.kind == "hardware")
-    parts = [
-        *((f"ops of {each.name}", _ops(job, each, mesh, heartbeat, events)) for each in chosen),
-        *((f"invariants of {each.name}", _invariants(job, each, mesh, heartbeat, events)) for each in chosen),
-        *((f"op times of {each.name}", _op_times(job, each, mesh, stopwatch, heartbeat, events)) for each in chosen),
-        ("soak", _soak(job, chosen[:1], mesh, heartbeat, events)),
-        ("constants", _constants(mesh, stopwatch, heartbeat, events)),
-    ]
-    for name, part in parts:
+    planned = parts(job, mesh, heartbeat, events)
+    heartbeat.beat(total=len(planned))
+    for name, part in planned:
         try:
             part()
         except (TtfamilyError, RuntimeError, AssertionError) as error:  # ttnn's own errors are RuntimeErrors
-            events.write("failed", part=name, at=str(heartbeat.last), reason=without_folders(said(error)))
+            events.write("failed", part=name, at=str(heartbeat.last), reason=said(error))
         heartbeat.beat(part="", subject="", doing="", arguments="")
         heartbeat.step()
         gc.collect()  # what a model holds of the mesh
     events.write("end")
 
 
+def parts(job: Job, mesh: Mesh, heartbeat: Heartbeat, events: Events) -> list[Part]:
+    """Return what is to be done, by name: first what finds mistakes, then what takes times."""
+    known = {event["subject"] for event in read_events(job.events(EXPECTED)) if event["kind"] == "expected"}
+    chosen = [subject for subject in subjects(job.chosen(job.registry())) if subject.name in known]
+    stopwatch = Stopwatch(synchronize=synchronizer(mesh), meaningful=mesh.kind == "hardware")
+    return [
+        *((f"ops of {each.name}", _ops(job, each, mesh, heartbeat, events)) for each in chosen),
+        *((f"invariants of {each.name}", _invariants(job, each, mesh, heartbeat, events)) for each in chosen),
+        *((f"soak of {each.name}", _soak(job, each, mesh, heartbeat, events)) for each in chosen[:1]),
+        *((f"op times of {each.name}", _op_times(job, each, mesh, stopwatch, heartbeat, events)) for each in chosen),
+        ("constants", _constants(mesh, stopwatch, heartbeat, events)),
+    ]
+
+
 def _ops(job: Job, subject: Subject, mesh: Mesh, heartbeat: Heartbeat, events: Events) -> Callable[[], None]:
+    def found(each: Checked) -> None:
+        values = attrs.asdict(each) | {"together": finite(each.together), "worst": finite(each.worst)}
+        events.write("op", subject=subject.name, **values)
+
     def run() -> None:
         heartbeat.beat(part="ops", subject=subject.name)
-        checker = OpChecker(mesh, ExpectedReader(job.expected(subject.name)), heartbeat)
+        checker = OpChecker(mesh, ExpectedReader(job.expected(subject.name)), heartbeat, found)
         try:
             for stage in stream(subject, job.checkpoint(subject.name), mesh, policy(job.precision), checker):
                 checker.stage = stage
         except StreamDiffers as difference:
             events.write("stream differs", subject=subject.name, stage=checker.stage, what=str(difference))
-        finally:
-            for each in checker.found:
-                values = attrs.asdict(each) | {"together": finite(each.together), "worst": finite(each.worst)}
-                events.write("op", subject=subject.name, **values)
 
     return run
 
@@ -84,16 +91,17 @@ def _ops(job: Job, subject: Subject, mesh: Mesh, heartbeat: Heartbeat, events: E
 def _op_times(
     job: Job, subject: Subject, mesh: Mesh, stopwatch: Stopwatch, heartbeat: Heartbeat, events: Events
 ) -> Callable[[], None]:
+    def found(each: OpTimes) -> None:
+        eager = each.eager
+        times = {"median": eager.median, "p90": eager.p90} if eager else None
+        values = {"op": each.op, "arguments": each.arguments, "stage": each.stage}
+        events.write("op time", subject=subject.name, **values, eager=times, traced=each.traced)
+
     def run() -> None:
         heartbeat.beat(part="op times", subject=subject.name)
-        timer = OpTimer(mesh, stopwatch, heartbeat)
+        timer = OpTimer(mesh, stopwatch, heartbeat, found)
         for stage in stream(subject, job.checkpoint(subject.name), mesh, policy(job.precision), timer):
             timer.stage = stage
-        for each in timer.found:
-            eager = each.eager
-            times = {"median": eager.median, "p90": eager.p90} if eager else None
-            values = {"op": each.op, "arguments": each.arguments, "stage": each.stage}
-            events.write("op time", subject=subject.name, **values, eager=times, traced=each.traced)
 
     return run
 
@@ -127,33 +135,28 @@ def _invariants(job: Job, subject: Subject, mesh: Mesh, heartbeat: Heartbeat, ev
     return run
 
 
-def _soak(job: Job, chosen: list[Subject], mesh: Mesh, heartbeat: Heartbeat, events: Events) -> Callable[[], None]:
+def _soak(job: Job, subject: Subject, mesh: Mesh, heartbeat: Heartbeat, events: Events) -> Callable[[], None]:
     def run() -> None:
-        for subject in chosen:
-            heartbeat.beat(part="soak", subject=subject.name, doing="loading")
-            with _loaded(job, subject, mesh) as model:
-                found = soak(model, job.steps, lambda step: heartbeat.beat(doing=f"decode step {step}"))
-            events.write("soak", subject=subject.name, right=found.right, **attrs.asdict(found))
+        heartbeat.beat(part="soak", subject=subject.name, doing="loading")
+        with _loaded(job, subject, mesh) as model:
+            found = soak(model, job.steps, lambda step: heartbeat.beat(doing=f"decode step {step}"))
+        events.write("soak", subject=subject.name, right=found.right, **attrs.asdict(found))
 
     return run
 
 
 def _constants(mesh: Mesh, stopwatch: Stopwatch, heartbeat: Heartbeat, events: Events) -> Callable[[], None]:
+    def found(pair: Pair) -> None:
+        medians = [None if times is None else times.median for times in pair.times]
+        events.write("timing", name=pair.name, sizes=list(pair.sizes), seconds=medians)
+
     def run() -> None:
         heartbeat.beat(part="timings", subject="")
-        workloads = Workloads(mesh, stopwatch, heartbeat)
-        pairs, exchange, others = workloads.run()
-        for pair in (*pairs.values(), *([exchange.pair] if exchange else []), *others):
-            events.write("timing", **_pair(pair))
+        pairs, exchange = Workloads(mesh, stopwatch, heartbeat, found).run()
         events.write("planned", values=constants_of(chip_of(mesh)))
         events.write("constants", values=constants(pairs, exchange))
 
     return run
-
-
-def _pair(pair: Pair) -> dict[str, Any]:
-    medians = [None if times is None else times.median for times in pair.times]
-    return {"name": pair.name, "sizes": list(pair.sizes), "seconds": medians}
 
 
 def _watched(heartbeat: Heartbeat) -> Any:

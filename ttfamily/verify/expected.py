@@ -8,7 +8,7 @@ import attrs
 import torch
 
 from ttfamily.verify.door import tensors_in
-from ttfamily.verify.values import on_device, read_devices
+from ttfamily.verify.values import alike, on_device, read_devices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,9 +75,5 @@ class ExpectedReader:
 
 
 def _once(values: torch.Tensor) -> torch.Tensor:
-    """Keep one device's values where all devices have the same, NaN included."""
-    first = values[:1]
-    alike = values == first
-    if values.is_floating_point():
-        alike |= values.isnan() & first.isnan()
-    return first.clone() if bool(alike.all()) else values
+    """Keep one device's values where all devices have the same."""
+    return values[:1].clone() if alike(values, 0) else values

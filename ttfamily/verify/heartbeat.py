@@ -11,8 +11,8 @@ import attrs
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGE = 4096
-MOST_CHARACTERS = 1000  # of the arguments of an op
+PAGE = 16384
+MOST_CHARACTERS = 300  # of each text: in JSON at most twelve bytes a character, so that a page holds all of them
 
 
 @attrs.frozen(kw_only=True)
@@ -39,11 +39,12 @@ class Beat:
     def __str__(self) -> str:
         """As a place in a sentence: ``ttnn.linear(bfloat16 [1, 1, 32, 512]), in decode of llama``."""
         what = f"{self.doing}({self.arguments})" if self.arguments else self.doing
-        return ", ".join(text for text in (what, " of ".join(filter(None, (self.part, self.subject)))) if text)
+        place = " of ".join(filter(None, (self.part, self.subject)))
+        return f"{what}, in {place}" if what and place else what or place
 
 
 class Heartbeat:
-    """Writes beats. A write is one system call of a page, so that a reader sees whole ones."""
+    """Writes beats, each over the one before: always the same number of bytes, by one system call."""
 
     def __init__(self, file: Path) -> None:
         self._descriptor = os.open(file, os.O_CREAT | os.O_WRONLY, 0o600)

@@ -11,6 +11,8 @@ from ttfamily.verify.constants import Pair
 from ttfamily.verify.workloads import TIMES, repeat, traced
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.verify.door import OpCall
     from ttfamily.verify.heartbeat import Heartbeat
@@ -43,15 +45,16 @@ class OpTimer:
 
     An op in place is repeated on what it has made: its values are of no use after that, its time is.
 
-    :param stage: of the stream; set from outside.
-    :ivar found: one entry for each op and each formats and shapes of its arguments.
+    :param found: called with the times of each op on tensors of each formats and shapes.
+    :ivar stage: of the stream; set from outside.
     """
 
-    def __init__(self, mesh: Mesh, stopwatch: Stopwatch, heartbeat: Heartbeat) -> None:
-        self._mesh, self._stopwatch, self._heartbeat = mesh, stopwatch, heartbeat
+    def __init__(
+        self, mesh: Mesh, stopwatch: Stopwatch, heartbeat: Heartbeat, found: Callable[[OpTimes], None]
+    ) -> None:
+        self._mesh, self._stopwatch, self._heartbeat, self._found = mesh, stopwatch, heartbeat, found
         self._seen: set[tuple[str, str]] = set()
         self.stage = ""
-        self.found: list[OpTimes] = []
 
     def __call__(self, call: OpCall) -> Any:
         """Make one call."""
@@ -61,7 +64,7 @@ class OpTimer:
         key = call.name, arguments
         if call.short_name not in UNTIMED and key not in self._seen and call.tensors:
             self._seen.add(key)
-            self.found.append(self._timed(call, arguments))
+            self._found(self._timed(call, arguments))
         return returned
 
     def _timed(self, call: OpCall, arguments: str) -> OpTimes:

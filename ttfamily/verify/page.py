@@ -90,17 +90,19 @@ def _ops(ops: Sequence[OpRow]) -> str:
     rows = []
     for op in sorted(ops, key=lambda each: each.right):
         status = _badge("as planned", GOOD) if op.right else _badge(f"{op.wrong} wrong", BAD)
+        families = ", ".join(dict.fromkeys(subject.split()[0] for subject in op.subjects))
         numbers = (str(op.calls), error(op.together), f"{op.bound[0]:g}", error(op.worst), f"{op.bound[1]:g}")
         cells = "".join(f'<td class="number">{escape(cell)}</td>' for cell in numbers)
-        rows.append(
-            f'<tr><td><code>{escape(op.op)}</code></td><td>{status}</td>{cells}<td class="wide">{escape(op.detail)}'
-            f'{"<br>" if op.detail else ""}<span class="note">{escape(", ".join(op.subjects))}</span></td></tr>'
-        )
-    columns = ("op", "", "calls", "error", "bound", "worst element", "bound", "where")
+        name = f'<code>{escape(op.op.removeprefix("ttnn."))}</code><br><span class="note">{escape(families)}</span>'
+        rows.append(f"<tr><td>{name}</td><td>{status}</td>{cells}</tr>")
+        if op.detail:
+            rows.append(f'<tr><td colspan="7" class="wide">{escape(op.detail)}</td></tr>')
     note = (
         "Each call was given the simulator's inputs. Errors are in units of the last place of the output's format: of "
-        "all elements together, by the norm of their difference, and of the worst. Bounds: ttfamily/verify/compare.py."
+        "all elements together, by the norm of their difference, and of the worst; the bounds are those of the call "
+        "that came closest to its own, and ttfamily/verify/compare.py says where they come from."
     )
+    columns = ("op", "", "calls", "error", "bound", "worst", "bound")
     return _table("Ops against the simulator", columns, rows, note, numeric=(2, 3, 4, 5, 6))
 
 

@@ -26,16 +26,32 @@ def read_devices(tensor: ttnn.Tensor) -> torch.Tensor:
     return stacked.to(torch.int64) if stacked.dtype in UNSIGNED else stacked
 
 
+def alike(values: torch.Tensor, dim: int) -> bool:
+    """Whether all places along a dimension hold the same, NaN included."""
+    first = values.narrow(dim, 0, 1)
+    same = values == first
+    if values.is_floating_point():
+        same |= values.isnan() & first.isnan()
+    return bool(same.all())
+
+
 def write_devices(mesh: Mesh, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
     """Write what each device is to hold into the buffer that is there, sharded ones included.
 
     :param values: ``[devices, *local_shape]``.
-    :raises RuntimeError: if ttnn does not write to such a buffer.
+    :raises RuntimeError: if ttnn does not write to such a buffer, or cannot cut such values over the mesh: those of
+        one dimension that differ along both axes.
     """
-    if len(values) == 1:
-        joined, mapper = values[0], None
-    else:  # the parts of all devices along the first dimension, cut along both axes of the mesh there
-        placements = [ttnn.PlacementShard(0), ttnn.PlacementShard(0)]
-        joined, mapper = values.flatten(0, 1), ttnn.create_mesh_mapper(mesh.device, ttnn.MeshMapperConfig(placements))
-    host = ttnn.from_torch(joined, dtype=tensor.dtype, layout=tensor.layout, mesh_mapper=mapper)
+    joined = values.unflatten(0, mesh.shape)  # [rows, columns, *local_shape]
+    placements = []
+    for axis, dim in ((0, 0), (1, 1 if values.dim() > 2 and not alike(joined, 0) else 0)):  # noqa: PLR2004
+        # The parts of an axis stand one after another in a dimension of the tensor, and are cut apart there again.
+        if alike(joined, axis):
+            joined = joined.narrow(axis, 0, 1)
+            placements.append(ttnn.PlacementReplicate())
+        else:
+            joined = torch.cat(joined.split(1, axis), dim + 2)
+            placements.append(ttnn.PlacementShard(dim))
+    mapper = ttnn.create_mesh_mapper(mesh.device, ttnn.MeshMapperConfig(placements))
+    host = ttnn.from_torch(joined[0, 0], dtype=tensor.dtype, layout=tensor.layout, mesh_mapper=mapper)
     ttnn.copy_host_to_device_tensor(host, tensor)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ttfamily.verify.heartbeat import Beat
 
 POLL = 0.1  # seconds
+STARTING = 120.0  # seconds that a process may take before its first beat: it imports torch and ttnn
 LOG_LINES = 20
 
 
@@ -62,6 +63,7 @@ def watch(
     heartbeat: Path,
     log: Path,
     patience: float,
+    starting: float = STARTING,
     show: Callable[[Beat], None] = lambda _beat: None,
 ) -> Ended:
     """Run ``python arguments...`` and watch its heartbeat.
@@ -69,9 +71,10 @@ def watch(
     :param heartbeat: the file that the child writes its beats to.
     :param log: where its standard output and error go.
     :param patience: seconds without a beat after which it is killed, by its own process id.
+    :param starting: the same before its first beat.
     :param show: called with every beat that is seen.
     """
-    still = Stillness(limit=patience)
+    still = Stillness(limit=starting)
     with log.open("wb") as output:
         # OpenMP's threads sleep while they wait (see the command line), unless the user has decided otherwise.
         environ = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
@@ -83,9 +86,10 @@ def watch(
             while child.poll() is None:
                 beat = read_beat(heartbeat)
                 if beat is not None:
+                    still.limit = patience
                     show(beat)
-                if still.too_long(beat.number if beat else 0, time.monotonic()):
-                    hung = True
+                hung = still.too_long(beat.number if beat else 0, time.monotonic())
+                if hung:
                     break
                 time.sleep(POLL)
         finally:  # a hang, or Ctrl-C here

@@ -17,7 +17,7 @@ from ttfamily.tiles import BF16_BYTES, TILE, TILE_BYTES, tiles
 from ttfamily.verify.constants import Exchange, Pair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ttfamily.core.config.precision import Fidelity
     from ttfamily.core.mesh.mesh import Mesh
@@ -47,28 +47,32 @@ def traced(mesh: Mesh, body: Callable[[], object]) -> Iterator[Callable[[], None
 
 
 class Workloads:
-    """Runs each of them; every result is a :class:`Pair` of sizes and times."""
+    """Runs each of them; every result is a :class:`Pair` of sizes and times.
 
-    def __init__(self, mesh: Mesh, stopwatch: Stopwatch, heartbeat: Heartbeat) -> None:
-        self._mesh, self._stopwatch, self._heartbeat = mesh, stopwatch, heartbeat
+    :param found: called with each result, at once: the next one may hang.
+    """
+
+    def __init__(self, mesh: Mesh, stopwatch: Stopwatch, heartbeat: Heartbeat, found: Callable[[Pair], None]) -> None:
+        self._mesh, self._stopwatch, self._heartbeat, self._found = mesh, stopwatch, heartbeat, found
         self._scale = LARGE if stopwatch.meaningful else SMALL
         self._programs = Programs(mesh)
 
-    def run(self) -> tuple[dict[str, Pair], Exchange | None, list[Pair]]:
-        """Run all.
+    def run(self) -> tuple[dict[str, Pair], Exchange | None]:
+        """Run all; those that no constant is made of (host writes, a reduce-scatter) are for the reader.
 
-        :returns: the pairs by the constant that each is for; the exchange that gives link and hop, on a mesh with
-            several chips; and what is shown beside them.
+        :returns: the pairs by the constant that each is for; and the exchange that gives link and hop, on a mesh
+            with several chips.
         """
         pairs = {"dispatch": self._dispatch(), "host_call": self._host_calls(), "dram_interleaved": self._copies()}
-        pairs["pcie"], writes = self._reads(), self._writes()
+        pairs["pcie"] = self._reads()
+        self._writes()
         pairs["dram_sharded"] = self._matrix_vector()
         for fidelity in FIDELITIES:
             pairs[f"flops_{fidelity}"] = self._products(fidelity)
         if not self._mesh.has_collectives:
-            return pairs, None, [writes]
-        exchange = self._exchange("all_gather")
-        return pairs, exchange, [writes, self._exchange("reduce_scatter").pair]
+            return pairs, None
+        self._exchange("reduce_scatter")
+        return pairs, self._exchange("all_gather")
 
     # ---- one chip
 
@@ -84,7 +88,7 @@ class Workloads:
         for count in OPS:
             self._heartbeat.beat(doing=f"{count} ops called by the host")
             found.append(self._stopwatch.times(repeat(lambda: ttnn.add(x, x), count)))
-        return Pair(name="ops called by the host", sizes=OPS, times=(found[0], found[1]))
+        return self._result("ops called by the host", OPS, found)
 
     def _copies(self) -> Pair:
         """Copies from interleaved DRAM to interleaved DRAM: each byte is read once and written once."""
@@ -168,16 +172,19 @@ class Workloads:
             self._heartbeat.beat(doing=f"{name}, {size}")
             with traced(self._mesh, body(size)) as replay:
                 found.append(self._stopwatch.times(replay))
-        small, large = (units[size] if units else size for size in sizes)
-        return Pair(name=name, sizes=(small, large), times=(found[0], found[1]))
+        return self._result(name, [units[size] if units else size for size in sizes], found)
 
     def _host_pair(self, name: str, rows: tuple[int, int], run: Callable[[int], object]) -> Pair:
         found: list[Times | None] = []
         for count in rows:
             self._heartbeat.beat(doing=f"{name}, {count}")
             found.append(self._stopwatch.times(lambda count=count: run(count)))  # type: ignore[misc]
-        small, large = (count * INNER * BF16_BYTES for count in rows)
-        return Pair(name=name, sizes=(small, large), times=(found[0], found[1]))
+        return self._result(name, [count * INNER * BF16_BYTES for count in rows], found)
+
+    def _result(self, name: str, sizes: Sequence[float], times: Sequence[Times | None]) -> Pair:
+        pair = Pair(name=name, sizes=(sizes[0], sizes[1]), times=(times[0], times[1]))
+        self._found(pair)
+        return pair
 
     def _zeros(self, rows: int, width: int, memory: ttnn.MemoryConfig) -> ttnn.Tensor:
         shape = [1, 1, rows, width]
