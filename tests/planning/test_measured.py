@@ -47,6 +47,7 @@ def test_what_was_measured_is_taken_and_the_rest_stays_published(
     file = written(tmp_path_factory.mktemp("measured"), report("n300", "wormhole_b0", constants))
     chip = Measured.read(file).chip(mesh("n300"), WORMHOLE)
     assert constants_of(chip) == constants_of(WORMHOLE) | constants
+    assert chip.flops_per_core["HiFi3"] < chip.flops_per_core["HiFi2"]
     assert chip.dram_peak >= max(chip.dram_sharded, chip.dram_interleaved, WORMHOLE.dram_peak)
 
 

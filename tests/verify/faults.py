@@ -99,7 +99,9 @@ def only_ops() -> None:
 
 
 if __name__ == "__main__":
-    kind, name, *given = sys.argv[1:]
-    DAMAGE[kind](name)
+    *wrong, role, job = sys.argv[1:]
+    for each in wrong:
+        kind, _, name = each.partition("=")
+        DAMAGE[kind](name)
     only_ops()
-    main(given)
+    main([role, job])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ttfamily.sim.formats import round_to
 from ttfamily.sim.table import ROWS
-from ttfamily.verify.compare import EQUAL, UNITS, Bound, bound_of, difference
+from ttfamily.verify.compare import EQUAL, ONE_ROUNDING, UNITS, Bound, bound_of, difference
 from ttfamily.verify.door import OpCall
 
 if TYPE_CHECKING:
@@ -120,6 +120,16 @@ def test_what_moves_values_may_change_none_of_them() -> None:
     assert bound_of(call("experimental.paged_update_cache", ttnn.bfloat8_b, ttnn.bfloat16), ttnn.bfloat8_b) == Bound(
         together=1.0, worst=1.0
     )
+
+
+def test_a_tensor_from_the_host_is_rounded_once_if_it_has_another_format_there() -> None:
+    def from_torch(dtype: torch.dtype, output: ttnn.DataType) -> Bound:
+        made = OpCall(name="ttnn.from_torch", args=(torch.zeros(2, dtype=dtype),), kwargs={}, run=lambda: None)
+        return bound_of(made, output)
+
+    assert from_torch(torch.bfloat16, ttnn.bfloat16) == EQUAL
+    assert from_torch(torch.int32, ttnn.uint32) == EQUAL
+    assert from_torch(torch.bfloat16, ttnn.bfloat8_b) == from_torch(torch.float32, ttnn.bfloat16) == ONE_ROUNDING
 
 
 def test_a_matmul_is_bound_by_its_fidelity_and_its_sums() -> None:

@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.tt_simulated
 FAULTS = Path(__file__).parent / "faults.py"
+STUCK = "transformer.paged_scaled_dot_product_attention_decode"
 MISTRAL = VerifyOptions(mesh="n300", device="simulated", families=("mistral",), steps=100)
-
-
-def faulty(kind: str, op: str, options: VerifyOptions = MISTRAL) -> Report:
-    return verify(options, discover(), device_command=(str(FAULTS), kind, op))
 
 
 @pytest.fixture(scope="module")
@@ -68,28 +65,40 @@ def test_a_report_names_no_user_and_no_folder(report: Report) -> None:
             assert private not in text
 
 
-def test_an_op_that_is_wrong_in_the_devices_process_is_found_and_no_other_is_named() -> None:
-    report = faulty("scaled", "rms_norm")
-    assert [row.op for row in report.ops if not row.right] == ["ttnn.rms_norm"]
-    assert not report.passed
-    assert not report.problems
-    assert report.summary["ops against the simulator"] == "not as planned"
-    assert report.summary["invariants"] == "not run"
-    assert "ttnn.rms_norm(bfloat16 [1, 1, 96, 512], bfloat16 [1, 1, 1, 512]): device 0, element" in page(report)
+@pytest.fixture(scope="module")
+def spoiled() -> Report:
+    """Of a device whose norms are wrong, and whose flash decode never returns."""
+    options = VerifyOptions(mesh="n150", device="simulated", families=("mistral",), patience=15)
+    wrong = "scaled=rms_norm", f"stick={STUCK}"
+    return verify(options, discover(), device_command=(str(FAULTS), *wrong))
 
 
-def test_a_hang_is_ended_and_the_op_is_named() -> None:
-    patient = VerifyOptions(mesh="n150", device="simulated", families=("mistral",), patience=15, steps=100)
-    report = faulty("stick", "transformer.paged_scaled_dot_product_attention_decode", patient)
-    (hang,) = report.problems
+def test_an_op_that_is_wrong_in_the_devices_process_is_found_and_no_other_is_named(spoiled: Report) -> None:
+    (wrong,) = (row for row in spoiled.ops if not row.right)
+    assert wrong.op == "ttnn.rms_norm"
+    assert wrong.wrong == wrong.calls
+    place = "ttnn.rms_norm(bfloat16 [1, 1, 96, 512], bfloat16 [1, 1, 1, 512]): device 0, element"
+    assert place in wrong.detail
+    assert place in page(spoiled)
+    assert not spoiled.passed
+    assert spoiled.summary["ops against the simulator"] == "not as planned"
+
+
+def test_a_hang_is_ended_and_the_op_is_named_with_what_to_do(spoiled: Report) -> None:
+    (hang,) = spoiled.problems
     assert hang.kind == "hang"
-    assert hang.where.startswith("ttnn.transformer.paged_scaled_dot_product_attention_decode(bfloat16 [1,")
-    assert hang.where.endswith("in ops of mistral")
+    assert hang.where.startswith(f"ttnn.{STUCK}(bfloat16 [1,")
+    assert hang.where.endswith(", in ops of mistral")
     assert "tt-smi -r" in hang.todo
-    assert not report.passed
-    assert {row.op for row in report.ops} >= {"ttnn.rms_norm", "ttnn.linear"}  # what came before it stands
-    assert report.invariants == ()
-    assert hang.where in page(report).replace("&#x27;", "'")
+    assert hang.where in page(spoiled)
+
+
+def test_what_was_found_before_a_hang_stands(spoiled: Report) -> None:
+    right = {row.op for row in spoiled.ops if row.right}
+    assert right >= {"ttnn.linear", "ttnn.transformer.scaled_dot_product_attention"}
+    assert f"ttnn.{STUCK}" not in right
+    assert spoiled.summary["invariants"] == spoiled.summary["timings"] == "not run"
+    assert not spoiled.complete
 
 
 def test_an_unknown_mesh_family_or_device_is_refused_before_anything_starts() -> None:

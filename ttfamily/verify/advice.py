@@ -27,6 +27,6 @@ SEND = (
 
 def after_hang(beat: Beat | None) -> str:
     """Say what to do after a hang, and what is known of such ones."""
-    doing = beat.doing.removeprefix("ttnn.") if beat else ""
-    known = [text for name, text in KNOWN.items() if doing.startswith(name)]
+    doing, part = (beat.doing.removeprefix("ttnn."), beat.part) if beat else ("", "")
+    known = [text for name, text in KNOWN.items() if doing.startswith(name) or name in part]
     return " ".join([*known, RESET])

@@ -38,6 +38,7 @@ UNITS = {
     ttnn.bfloat8_b: 2.0**-6,
     ttnn.bfloat4_b: 2.0**-2,
 }
+FROM_HOST = {torch.bfloat16: ttnn.bfloat16, torch.float32: ttnn.float32}
 BLOCK_FLOATS = (ttnn.bfloat8_b, ttnn.bfloat4_b)
 UNITS_OFF = 2.0  # of an op with one or two roundings
 TAIL = 4  # of many rounding errors the largest is about four times their root mean square
@@ -113,14 +114,20 @@ def bound_of(call: OpCall, output: ttnn.DataType) -> Bound:
     if output not in UNITS:  # integers
         return EQUAL
     if name in MOVES:
-        same = all(each.dtype == output for each in call.tensors if each.dtype in UNITS)
-        return EQUAL if same else ONE_ROUNDING
+        return EQUAL if _formats_in(call) <= {output} else ONE_ROUNDING
     if name in ELEMENTWISE:
         return _spread(UNITS_OFF, tail=1)
     if name in MATMULS:
         return _spread(1.0 + _product_units(call))
     # The rest is attention, and what a plugin's own block runs.
     return _spread(UNITS_OFF if name in NORMS | ROTATIONS | SUMS else 2 * UNITS_OFF)
+
+
+def _formats_in(call: OpCall) -> set[ttnn.DataType]:
+    """The formats of numbers, not of integers, that a call is given on the device and on the host."""
+    on_device = {each.dtype for each in call.tensors if each.dtype in UNITS}
+    on_host = {FROM_HOST[each.dtype] for each in call.args if getattr(each, "dtype", None) in FROM_HOST}
+    return on_device | on_host
 
 
 def _spread(units: float, tail: int = TAIL) -> Bound:

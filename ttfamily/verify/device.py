@@ -138,8 +138,8 @@ def _invariants(job: Job, subject: Subject, mesh: Mesh, heartbeat: Heartbeat, ev
 def _soak(job: Job, subject: Subject, mesh: Mesh, heartbeat: Heartbeat, events: Events) -> Callable[[], None]:
     def run() -> None:
         heartbeat.beat(part="soak", subject=subject.name, doing="loading")
-        with _loaded(job, subject, mesh) as model:
-            found = soak(model, job.steps, lambda step: heartbeat.beat(doing=f"decode step {step}"))
+        with _watched(heartbeat), _loaded(job, subject, mesh) as model:
+            found = soak(model, job.steps, lambda step: heartbeat.beat(part=f"soak, decode step {step}"))
         events.write("soak", subject=subject.name, right=found.right, **attrs.asdict(found))
 
     return run

@@ -95,11 +95,12 @@ class Events:
     """Appends what a child has found."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file.open("a", encoding="utf-8", buffering=1)  # a line at a time: a hang loses nothing
+        self._file = file
 
     def write(self, kind: str, **values: Any) -> None:
         """Write one event."""
-        self._file.write(json.dumps({"kind": kind, **values}) + "\n")
+        with self._file.open("a", encoding="utf-8") as lines:  # and closed at once: a hang loses nothing
+            lines.write(json.dumps({"kind": kind, **values}) + "\n")
 
 
 def read_events(file: Path) -> Iterator[dict[str, Any]]:
