@@ -62,7 +62,7 @@ def show_report(report: Report, console: Console) -> None:
     """Print what is as planned and what is not."""
     console.print(Text(headline(report), style="bold green" if report.passed else "bold red"))
     for name, status in report.summary.items():
-        console.print(Text(f"  {name}: "), Text(status, style=STYLES.get(status, "")))
+        console.print(Text.assemble(f"  {name}: ", (status, STYLES.get(status, ""))))
     wrong = [op for op in report.ops if not op.right]
     if wrong:
         table = Table("op", "wrong", "error", "bound", "worst", "bound", "the first", title="Not as planned")

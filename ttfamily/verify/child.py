@@ -39,7 +39,11 @@ def main(arguments: list[str]) -> None:
 
 def expect(job: Job, mesh: Mesh, heartbeat: Heartbeat, events: Events) -> None:
     """Run every op stream on the simulated mesh, and write what each call makes."""
-    chosen = list(subjects(job.chosen(job.registry())))
+
+    def refused(family: str, error: Exception) -> None:
+        events.write("not run", subject=family, reason=said(error))
+
+    chosen = list(subjects(job.chosen(job.registry()), refused))
     heartbeat.beat(part="expected values", total=len(chosen))
     for subject in chosen:
         heartbeat.beat(subject=subject.name, doing="")

@@ -134,8 +134,8 @@ def _problems(found: Mapping[str, Sequence[Event]]) -> Iterator[Problem]:
                 where = "opening the simulated mesh" if role == EXPECTED else "opening the mesh"
                 yield Problem(kind="failure", where=where, what=reason, todo='Run "ttfamily doctor".')
             elif kind == "not run":
-                what = f"the plan rules it out on this mesh: {reason}"
-                yield Problem(kind="not run", where=event["subject"], what=what)
+                todo = "No mistake of the device: the simulated mesh has no small model of it either."
+                yield Problem(kind="not run", where=event["subject"], what=reason, todo=todo)
             elif kind == "failed":
                 todo = "What came before it stands; send the report."
                 yield Problem(kind="failure", where=event["at"] or event["part"], what=reason, todo=todo)

@@ -20,7 +20,7 @@ from ttfamily.testing.models import config_class_of, make_model, save_checkpoint
 from ttfamily.verify.door import every_op
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from transformers import PretrainedConfig
@@ -77,15 +77,29 @@ class Subject:
         return folder
 
 
-def subjects(families: Iterable[Family]) -> Iterator[Subject]:
-    """Go through the small models of these families: one for each graph that a key of the config chooses."""
+def subjects(
+    families: Iterable[Family], refused: Callable[[str, Exception], None] = lambda _name, _error: None
+) -> Iterator[Subject]:
+    """Go through the small models of these families: one for each graph that a key of the config chooses.
+
+    :param refused: called with a family of which transformers makes no model this small, and why.
+    """
     for family in families:
+        yield from _subjects_of(family, refused)
+
+
+def _subjects_of(family: Family, refused: Callable[[str, Exception], None]) -> list[Subject]:
+    try:
         kind = config_class_of(family.architectures[0])
-        declared = signature(kind).parameters
-        for form in FORMS:
-            if form.keys() <= declared.keys():
-                name = " ".join([family.name, *form])
-                yield Subject(name=name, family=family, config=_config(kind, family, form))
+        forms = [form for form in FORMS if form.keys() <= signature(kind).parameters.keys()]
+        return [
+            Subject(name=" ".join([family.name, *form]), family=family, config=_config(kind, family, form))
+            for form in forms
+        ]
+    # The config class of an architecture that anybody may have written takes our sizes, or says no in its own way.
+    except (AssertionError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
+        refused(family.name, error)
+        return []
 
 
 def _config(kind: type[PretrainedConfig], family: Family, form: Mapping[str, Any]) -> PretrainedConfig:
