@@ -25,7 +25,7 @@ def headline(report: Report) -> str:
 
 def facts(report: Report) -> Iterator[tuple[str, str]]:
     """Mesh and machine, a line each."""
-    yield "asked for", ", ".join(f"{key} {value}" for key, value in report.asked.items())
+    yield "asked for", ", ".join(f"{key} {_listed(value)}" for key, value in report.asked.items())
     yield "models", ", ".join(report.compared) or "none"
     here = report.environment
     if here is None:
@@ -37,6 +37,10 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "driver", here["driver"] or "none"
     for card in here["cards"]:
         yield "card", ", ".join(f"{fact.removeprefix('tt_')} {value}" for fact, value in card.items())
+
+
+def _listed(value: object) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def error(units: float | None) -> str:
