@@ -93,12 +93,12 @@ def test_help_lists_the_commands_and_where_to_start(run: Any, capsys: pytest.Cap
     assert run("--help") == 0
     out = capsys.readouterr().out
     assert "Start here:\n    ttfamily demo" in out
-    for command in ("demo", "generate", "plan", "families", "new-plugin", "doctor"):
+    for command in ("demo", "generate", "plan", "families", "new-plugin", "doctor", "verify"):
         assert f"\n  {command}" in out
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "generate", "plan", "families", "families explain", "new-plugin", "doctor"]
+    "command", ["demo", "generate", "plan", "families", "families explain", "new-plugin", "doctor", "verify"]
 )
 def test_every_command_teaches_by_example(command: str, run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command.split(), "-h") == 0

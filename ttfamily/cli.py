@@ -13,12 +13,14 @@ from typing import Annotated
 import typer
 
 from ttfamily.commands.extending import families_app, new_plugin
+from ttfamily.commands.machine import doctor, verify
 from ttfamily.commands.messages import FAILED, reported, show_log
 from ttfamily.commands.options import (
     BatchSize,
     Device,
     FamilyName,
     MaxSeqLen,
+    Measured,
     Mesh,
     Model,
     Precision,
@@ -205,6 +207,7 @@ def plan(
     precision: Precision = "accuracy",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page to look at in a browser.")] = None,
+    measured: Measured = None,
     revision: Revision = None,
     family: FamilyName = None,
     traceback: Traceback = False,
@@ -223,6 +226,7 @@ def plan(
       ttfamily plan ./checkpoint --mesh n150 --precision performance --batch 32
       ttfamily plan ./config.json --mesh n300 --seq 8192 --html plan.html
       ttfamily plan ./config.json --mesh n300 --json > plan.json
+      ttfamily plan ./config.json --mesh n150 --measured ttfamily-verify/report.json
     """
     with reported(traceback=traceback):
         show_log()
@@ -241,32 +245,15 @@ def plan(
             seq_len=seq,
             revision=revision,
             family=family,
+            measured=measured,
         )
         run(asked, ctx.obj.registry(), as_json=as_json, html=html)
 
 
 app.add_typer(families_app, name="families", short_help="List the installed model families, or explain one.")
 app.command(short_help="Write the skeleton of a package with a model family.")(new_plugin)
-
-
-@app.command(short_help="Look at this machine: what is here, what is missing.")
-def doctor(traceback: Traceback = False) -> None:
-    """Look at this machine: what is here, what is missing, what to do about it.
-
-    Exits with 0 if models can run on a simulated mesh; hardware is reported beside that.
-
-    \b
-    Example:
-      ttfamily doctor
-    """
-    with reported(traceback=traceback):
-        from rich.console import Console
-
-        from ttfamily.doctor import examine, show
-
-        well = show(examine(), Console(highlight=False))
-    if not well:
-        raise typer.Exit(FAILED)
+app.command(short_help="Look at this machine: what is here, what is missing.")(doctor)
+app.command(short_help="Run every op on a device and hold it against the simulator; time it.")(verify)
 
 
 def main() -> None:

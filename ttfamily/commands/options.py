@@ -84,3 +84,22 @@ Folder = Annotated[Path | None, typer.Option(metavar="DIR", help="The folder to 
 Parent = Annotated[
     str, typer.Option("--from", metavar="FAMILY", help="The installed family that is the nearest relative.")
 ]
+VerifyDevice = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND", help="hardware; simulated: the command itself, on any machine; auto: hardware if any."
+    ),
+]
+Families = Annotated[
+    str,
+    typer.Option(metavar="NAMES", help="Families with commas between them; all that are installed by default."),
+]
+Patience = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=1.0, help="End the device's process when nothing has moved for so long."),
+]
+Output = Annotated[Path, typer.Option(metavar="DIR", help="The folder that report.json and report.html go to.")]
+Measured = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Predict with the constants in the report.json of ttfamily verify."),
+]

@@ -16,6 +16,7 @@ from ttfamily.errors import RequestError
 from ttfamily.hub import checkpoint_folder
 from ttfamily.loading import choose_family
 from ttfamily.planning.html import page
+from ttfamily.planning.measured import Measured
 from ttfamily.planning.planner import plan_model
 from ttfamily.planning.text import show
 
@@ -27,7 +28,10 @@ CONFIG = "config.json"
 
 @attrs.frozen(kw_only=True)
 class PlanOptions:
-    """What to plan, for what."""
+    """What to plan, for what.
+
+    :param measured: a report of ``ttfamily verify``, whose constants the prediction takes.
+    """
 
     model: str
     mesh: str
@@ -36,6 +40,7 @@ class PlanOptions:
     seq_len: int | None
     revision: str | None
     family: str | None
+    measured: Path | None = None
 
 
 def plan(asked: PlanOptions, registry: FamilyRegistry, *, as_json: bool, html: Path | None) -> None:
@@ -56,6 +61,7 @@ def plan(asked: PlanOptions, registry: FamilyRegistry, *, as_json: bool, html: P
         precision=asked.precision,
         users=asked.batch_size,
         context=asked.seq_len,
+        measured=None if asked.measured is None else Measured.read(asked.measured),
     )
     if as_json:
         sys.stdout.write(report.to_json() + "\n")

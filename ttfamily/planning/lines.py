@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ttfamily.planning.report import Report
 
 MIB, GIB = 2**20, 2**30
+GIGA, MICRO = 1e9, 1e-6
 NUMBER = re.compile(r"-?[\d.,]+( (%|ms|[KMG]iB))?")
 MOST_OPS = 4  # of a phase, in the table of L1
 
@@ -77,6 +78,7 @@ def tables(report: Report) -> Iterator[Lines]:
     yield _ops(report)
     if report.token is not None:
         yield _speed(report)
+        yield _constants(report)
     if report.comparisons:
         yield _comparisons(report)
 
@@ -207,6 +209,24 @@ def _speed(report: Report) -> Lines:
         rows=tuple(rows),
         note="A roofline (docs/planning.md): the time at the rates that its sources give, not a measurement.",
     )
+
+
+def _constants(report: Report) -> Lines:
+    rows = [
+        (each.name, quantity(each.value, each.unit), "measured" if each.measured else "published")
+        for each in report.constants
+    ]
+    return Lines(
+        title="What the prediction is made with",
+        columns=("constant", "value", "is"),
+        rows=tuple(rows),
+        note="Published: ttfamily/planning/hardware.py has the sources. Measured: on this mesh, by ttfamily verify.",
+    )
+
+
+def quantity(value: float, unit: str) -> str:
+    """Return a constant, readable: seconds as microseconds, rates in units of 10**9."""
+    return f"{value / MICRO:.2f} us" if unit == "s" else f"{value / GIGA:,.1f} G{unit}"
 
 
 def _comparisons(report: Report) -> Lines:

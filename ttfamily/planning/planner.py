@@ -17,8 +17,9 @@ from ttfamily.planning.floor import decode_floor, padded_floor, shares
 from ttfamily.planning.hardware import chip_of
 from ttfamily.planning.inventory import held_tensors
 from ttfamily.planning.layout import laid_out
+from ttfamily.planning.measured import CONSTANTS, constants_of
 from ttfamily.planning.published import PROMPT, published
-from ttfamily.planning.report import Collective, Comparison, Context, Reads, Report, SlotCut, Speed
+from ttfamily.planning.report import Collective, Comparison, Constant, Context, Reads, Report, SlotCut, Speed
 from ttfamily.planning.roofline import decode_time, link_bytes, prefill_time
 from ttfamily.planning.traffic import Roles, stream_traffic
 from ttfamily.sim.row import DecodePoint
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
     from ttfamily.core.config.precision_policy import PrecisionPolicy
     from ttfamily.core.layout.plan import Plan
     from ttfamily.core.mesh.boards import Board
+    from ttfamily.core.mesh.mesh import Mesh
     from ttfamily.family import Family
     from ttfamily.planning.floor import Share
     from ttfamily.planning.hardware import Chip
     from ttfamily.planning.inventory import Held
     from ttfamily.planning.layout import Layout
+    from ttfamily.planning.measured import Measured
     from ttfamily.planning.roofline import PhaseTime
     from ttfamily.planning.stream import Stream
 
@@ -56,6 +59,7 @@ def plan_model(
     precision: str | Path | PrecisionPolicy = "accuracy",
     users: int = 1,
     context: int | None = None,
+    measured: Measured | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
     """Plan a model on a mesh, from its config alone.
@@ -64,7 +68,8 @@ def plan_model(
     :param boards: meshes that plugins add.
     :param users: slots; all of them decode.
     :param context: tokens for each user; by default the model's own limit, or what fits if that is less.
-    :raises TtfamilyError: if the model cannot be laid out, or does not fit.
+    :param measured: constants that were measured on this mesh; published ones by default.
+    :raises TtfamilyError: if the model cannot be laid out, or does not fit; if the constants are another mesh's.
     """
     with laid_out(
         config,
@@ -75,11 +80,13 @@ def plan_model(
         boards=boards,
         progress=progress,
     ) as layout:
-        return _report(layout, family, name=name, precision=str(precision))
+        return _report(layout, family, name=name, precision=str(precision), measured=measured)
 
 
-def _report(layout: Layout, family: Family, *, name: str, precision: str) -> Report:
+def _report(layout: Layout, family: Family, *, name: str, precision: str, measured: Measured | None) -> Report:
     plan, mesh = layout.plan, layout.mesh
+    known = chip_of(mesh)
+    chip = measured.chip(mesh, known) if measured else known
     total = mesh.dram_bytes()[1]
     held = held_tensors(layout.transformer, mesh.dram_banks)
     roles, weights = Roles(held), shares(layout.weights.taken, held)
@@ -98,7 +105,7 @@ def _report(layout: Layout, family: Family, *, name: str, precision: str) -> Rep
         )
         for step in (here, far)
     ]
-    speeds = _speeds(layout, roles, decode, prefill, reads)
+    speeds = _speeds(layout, chip, roles, decode, prefill, reads)
     return Report(
         model=name,
         family=family.name,
@@ -126,6 +133,7 @@ def _report(layout: Layout, family: Family, *, name: str, precision: str) -> Rep
         token=speeds.get("token"),
         token_at_context=speeds.get("token_at_context"),
         comparisons=_comparisons(plan, precision, speeds),
+        constants=_constants(mesh, chip, measured),
     )
 
 
@@ -232,8 +240,10 @@ def _collectives(plan: Plan, phase: str, stream: Stream) -> list[Collective]:
 # ---- speed
 
 
-def _speeds(layout: Layout, roles: Roles, decode: Stream, prefill: Stream, reads: list[Reads]) -> Mapping[str, Speed]:
-    chip, axes = chip_of(layout.mesh), layout.mesh.spec.axes
+def _speeds(
+    layout: Layout, chip: Chip | None, roles: Roles, decode: Stream, prefill: Stream, reads: list[Reads]
+) -> Mapping[str, Speed]:
+    axes = layout.mesh.spec.axes
     if chip is None:
         return {}
     logits = layout.plan.vocab_per_device * LOGIT_ROWS * BF16_BYTES
@@ -243,6 +253,16 @@ def _speeds(layout: Layout, roles: Roles, decode: Stream, prefill: Stream, reads
         _not_faster_than_dram(time, each, chip)
     first = prefill_time(prefill, chip, axes, roles, logits_bytes=logits)
     return {"first_token": _speed(first), "token": _speed(here), "token_at_context": _speed(far)}
+
+
+def _constants(mesh: Mesh, chip: Chip | None, measured: Measured | None) -> tuple[Constant, ...]:
+    """What the speeds are predicted with, and where each comes from."""
+    found = measured.constants if measured else {}
+    return tuple(
+        Constant(name=name, value=value, unit=CONSTANTS[name].unit, measured=name in found)
+        for name, value in constants_of(chip).items()
+        if mesh.has_collectives or not CONSTANTS[name].links
+    )
 
 
 def _speed(time: PhaseTime) -> Speed:

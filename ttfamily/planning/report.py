@@ -128,6 +128,19 @@ class Comparison:
 
 
 @attrs.frozen(kw_only=True)
+class Constant:
+    """A constant of the prediction.
+
+    :param measured: whether it was measured on this mesh; else it is published.
+    """
+
+    name: str
+    value: float
+    unit: str
+    measured: bool
+
+
+@attrs.frozen(kw_only=True)
 class Report:
     """A plan, with what it costs.
 
@@ -142,6 +155,7 @@ class Report:
     :param core_bytes: of a core's L1 that tensors and programs may have.
     :param prompt: tokens of the prompt that time to first token is for.
     :param first_token: None on chips whose figures no source gives.
+    :param constants: that the prediction was made with; none where there is none.
     """
 
     model: str
@@ -170,6 +184,7 @@ class Report:
     token: Speed | None
     token_at_context: Speed | None
     comparisons: tuple[Comparison, ...]
+    constants: tuple[Constant, ...] = ()
 
     @property
     def tokens_per_s_user(self) -> float | None:
