@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import ttnn
-from torch.nn import functional
 
+from ttfamily import cpu
 from ttfamily.matmul_buffers import decode_buffers, prefill_buffers
 from ttfamily.sim.ops.elementwise import activate
 from ttfamily.sim.row import moved, op
@@ -88,6 +88,6 @@ def _one_device(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> 
         weight = b.reshape(b.shape[-2:]).T
         row = None if bias is None else bias.reshape(-1)
         # With two dimensions torch adds the bias before it rounds, as the chip does.
-        return functional.linear(a.flatten(0, -2), weight, row).reshape(*a.shape[:-1], -1)
-    out = torch.matmul(a, b)
+        return cpu.linear(a.flatten(0, -2), weight, row).reshape(*a.shape[:-1], -1)
+    out = cpu.matmul(a, b)
     return out if bias is None else out + bias
