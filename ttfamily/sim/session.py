@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ttfamily.arch import Arch
     from ttfamily.sim.interpreter import Observer
+    from ttfamily.sim.mock_mesh import Numerics
 
 
 @attrs.define
@@ -55,13 +56,16 @@ class Session:
             ttnn.close_mesh_device(self.device)
 
 
-def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool, trace_region: int) -> Session:
+def open_session(
+    arch: Arch, shape: tuple[int, int], *, computes: bool, trace_region: int, numerics: Numerics = "fast"
+) -> Session:
     """Open a mesh of the mock cluster, and let its interpreter see every op.
 
     :param arch: of the chips.
     :param shape: (rows, columns), a corner of the cluster.
     :param computes: False for a dry mesh.
     :param trace_region: bytes of DRAM on each chip that are kept for traces.
+    :param numerics: how sums are made (:class:`~ttfamily.sim.mock_mesh.MockMesh`).
     :raises MeshError: if the cluster has no such corner, or this process has a simulated mesh open, or has had one of
         another architecture.
     """
@@ -94,7 +98,7 @@ def open_session(arch: Arch, shape: tuple[int, int], *, computes: bool, trace_re
     one_chip = shape == (1, 1)
     ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED if one_chip else ttnn.FabricConfig.FABRIC_1D)
     device = ttnn.open_mesh_device(ttnn.MeshShape(*shape), trace_region_size=trace_region)
-    interpreter = Interpreter(device, computes=computes)
+    interpreter = Interpreter(device, computes=computes, numerics=numerics, arch=arch)
     interpreter.install()
     session = _process.session = Session(device, interpreter)
     return session

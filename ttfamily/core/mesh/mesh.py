@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ttfamily.arch import Arch
     from ttfamily.core.mesh.boards import Board
+    from ttfamily.sim.mock_mesh import Numerics
 
 DeviceKind = Literal["hardware", "simulated", "dry"]
 
@@ -40,6 +41,7 @@ class Mesh:
     :param grid: (x, y) of the cores that programs may use on every chip.
     :param dram_banks: how many DRAM banks a chip reads at once.
     :param l1: the addresses of a core's L1 that buffers may have; firmware and kernel arguments are below.
+    :param numerics: how a simulated mesh adds products (:func:`open_mesh`).
     :param host_device: where host tensors live before they go to the mesh: ``cpu``, or ``meta`` on a
         dry mesh, which needs shapes and no data.
     """
@@ -51,6 +53,7 @@ class Mesh:
     dram_banks: int
     l1: range
     _closing: Callable[[], None] = attrs.field(repr=False)
+    numerics: Numerics = "fast"
     closed: bool = attrs.field(default=False, init=False, on_setattr=attrs.setters.NO_OP)
 
     @property
@@ -129,20 +132,39 @@ class Mesh:
             self._closing()
 
 
-def open_mesh(name: str, device: str = "auto", boards: Collection[Board] = ()) -> Mesh:
+def open_mesh(name: str, device: str = "auto", boards: Collection[Board] = (), *, numerics: Numerics = "fast") -> Mesh:
     """Open a named mesh.
 
     :param name: as :meth:`MeshSpec.parse` reads it.
     :param device: ``hardware``, ``simulated``, ``dry``, or ``auto``: hardware if a driver is there,
         else simulated.
     :param boards: meshes that plugins add.
-    :raises MeshError: if the mesh or the device is unknown, or hardware is asked for and missing.
+    :param numerics: of a simulated mesh. Both multiply the bits that an op's math fidelity names. ``fast`` adds the
+        products in float32 and rounds once, whatever the op's kernel config says of its sums; ``engine`` adds 16 at a
+        time into bfloat16 or float32 and blocks in L1, as the config says, some hundred times slower.
+    :raises MeshError: if the mesh or the device is unknown, or hardware is asked for and missing, or if the numerics
+        are unknown, or the engine's of a mesh that is not simulated.
     """
     spec = MeshSpec.parse(name, boards)
     if device not in DEVICE_CHOICES:
         raise MeshError("device", got=repr(device), expected=f"one of {', '.join(DEVICE_CHOICES)}", fix="Choose one.")
     kind = _resolve(device)
-    return _open_hardware(spec) if kind == "hardware" else _open_mock(spec, kind)
+    check_numerics(numerics, kind)
+    return _open_hardware(spec) if kind == "hardware" else _open_mock(spec, kind, numerics)
+
+
+def check_numerics(numerics: str, kind: DeviceKind, mesh_has: str | None = None) -> None:
+    """Check how sums are to be made.
+
+    :param mesh_has: the numerics of a mesh that is open already.
+    :raises MeshError: if there are no such numerics, or this mesh has others.
+    """
+    if numerics not in ("fast", "engine"):
+        raise MeshError("numerics", got=repr(numerics), expected="fast or engine", fix="Choose one.")
+    if numerics == "engine" and (kind != "simulated" or mesh_has == "fast"):
+        got = f"the engine's on a {kind} mesh" + (" that was opened with others" if mesh_has else "")
+        fix = 'Open the mesh with device="simulated", numerics="engine".'
+        raise MeshError("numerics", got=got, expected="a simulated mesh, which chooses how it adds", fix=fix)
 
 
 def _resolve(device: str) -> DeviceKind:
@@ -189,11 +211,13 @@ def _open_hardware(spec: MeshSpec) -> Mesh:
     return _describe(spec, "hardware", device, close)
 
 
-def _open_mock(spec: MeshSpec, kind: DeviceKind) -> Mesh:
+def _open_mock(spec: MeshSpec, kind: DeviceKind, numerics: Numerics) -> Mesh:
     from ttfamily.sim.session import open_session
 
-    session = open_session(spec.arch, spec.shape, computes=kind == "simulated", trace_region=TRACE_REGION_BYTES)
-    return _describe(spec, kind, session.device, session.close)
+    session = open_session(
+        spec.arch, spec.shape, computes=kind == "simulated", trace_region=TRACE_REGION_BYTES, numerics=numerics
+    )
+    return attrs.evolve(_describe(spec, kind, session.device, session.close), numerics=numerics)
 
 
 def _describe(spec: MeshSpec, kind: DeviceKind, device: ttnn.MeshDevice, close: Callable[[], None]) -> Mesh:
