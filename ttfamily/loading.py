@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ttfamily.core.config.hf_config import HfConfig
 from ttfamily.core.config.precision_policy import policy
-from ttfamily.core.mesh.mesh import Mesh, open_mesh
+from ttfamily.core.mesh.mesh import Mesh, check_numerics, open_mesh
 from ttfamily.core.weights.checkpoint import Checkpoint
 from ttfamily.core.weights.headers import INDEX
 from ttfamily.core.weights.sizes import check_sizes
@@ -47,6 +47,7 @@ def load(
     revision: str | None = None,
     family: str | Family | None = None,
     registry: FamilyRegistry | None = None,
+    numerics: Literal["fast", "engine"] = "fast",
 ) -> Model:
     """Load a Hugging Face model onto a Tenstorrent mesh.
 
@@ -68,6 +69,8 @@ def load(
     :param family: the name of a family, or ``package:family``, where several claim the architecture; or
         a :class:`Family` to use without looking it up.
     :param registry: where to look; by default the installed plugins.
+    :param numerics: how a simulated mesh adds products: ``fast``, or ``engine``, as the matrix engine does
+        (:func:`~ttfamily.core.mesh.mesh.open_mesh`).
     :returns: the model, a context manager.
     :raises TtfamilyError: if anything on the way is missing, damaged or does not fit.
     """
@@ -86,7 +89,11 @@ def load(
         with Checkpoint.open(folder) as headers:
             check_sizes(headers, family, spec)
     quiet_ttnn()
-    opened = mesh if isinstance(mesh, Mesh) else open_mesh(mesh, device, installed.boards if installed else ())
+    if isinstance(mesh, Mesh):
+        check_numerics(numerics, mesh.kind, mesh.numerics)
+        opened = mesh
+    else:
+        opened = open_mesh(mesh, device, installed.boards if installed else (), numerics=numerics)
     keep_open = opened is mesh
     try:
         from ttfamily.builder import Limits, build

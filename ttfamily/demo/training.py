@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from ttfamily.demo.muon import Muon
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,7 +37,7 @@ def train(
     matrices = [p for name, p in model.named_parameters() if "layers" in name and p.dim() == 2]  # noqa: PLR2004
     others = [p for name, p in model.named_parameters() if "layers" not in name or p.dim() == 1]
     optimizers = {
-        torch.optim.Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"): recipe.matrix_rate,
+        Muon(matrices): recipe.matrix_rate,
         torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0, fused=True): recipe.other_rate,
     }
     draws = torch.Generator().manual_seed(recipe.seed)

@@ -27,15 +27,17 @@ from ttfamily.sim.tensor import Cell, SimTensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from ttfamily.arch import Arch
+    from ttfamily.sim.mock_mesh import Numerics
     from ttfamily.sim.row import Row
 
     Observer = Callable[[str, tuple[Any, ...], dict[str, Any], Any], None]
 
 TRACE_FUNCTIONS = ("begin_trace_capture", "end_trace_capture", "execute_trace", "release_trace")
 TENSOR_FUNCTIONS = ("aggregate_tensor", "combine_device_tensors", "distribute_tensor", "get_device_tensors")
-# Arguments that say where and how fast, never what: no kernel sees them.
+# Arguments that mostly say where and how fast, not what: only a kernel that names one gets it.
 PLACEMENT_ARGUMENTS = frozenset({
-    "compute_kernel_config", "core_grid", "cq_id", "memory_config", "num_links", "queue_id",
+    "compute_kernel_config", "core_grid", "cq_id", "memory_config", "num_links", "program_config", "queue_id",
     "sub_core_grids", "subdevice_id", "topology", "use_multicore",
 })  # fmt: skip
 
@@ -44,14 +46,16 @@ class Interpreter:
     """Runs ttnn ops for one open mesh of the mock cluster.
 
     :param device: the open ttnn mesh.
-    :param computes: as of :class:`~ttfamily.sim.mock_mesh.MockMesh`.
+    :param computes: as of :class:`~ttfamily.sim.mock_mesh.MockMesh`; the rest too.
     :ivar observer: if not None, called after every op with its name, its arguments and what it returned.
     """
 
     observer: Observer | None = None
 
-    def __init__(self, device: ttnn.MeshDevice, *, computes: bool) -> None:
-        self.mesh = MockMesh(device, computes=computes)
+    def __init__(
+        self, device: ttnn.MeshDevice, *, computes: bool, numerics: Numerics = "fast", arch: Arch = "wormhole_b0"
+    ) -> None:
+        self.mesh = MockMesh(device, computes=computes, numerics=numerics, arch=arch)
         self._rows: Mapping[str, Row] = ROWS
         self._inside = self._rehearsing = False
         self._saved: dict[str, Any] = {}
@@ -160,12 +164,11 @@ class Interpreter:
         if row is None:
             return golden_kernel(name, args, kwargs)
         kernel = row.kernel
-        named = {k: v for k, v in kwargs.items() if k not in PLACEMENT_ARGUMENTS and v is not None}
         parameters = signature_of(kernel).parameters
-        if "mesh_shape" in parameters:
-            named["mesh_shape"] = self.mesh.shape
-        if "program_config" not in parameters:  # a matmul's may name an activation; most others only say how
-            named.pop("program_config", None)
+        dropped = PLACEMENT_ARGUMENTS.difference(parameters)
+        named = {k: v for k, v in kwargs.items() if k not in dropped and v is not None}
+        facts = {"mesh_shape": self.mesh.shape, "numerics": self.mesh.numerics, "arch": self.mesh.arch}
+        named.update({k: v for k, v in facts.items() if k in parameters})
         cells = [to_cells(name, value) for value in args]
         try:
             return bind(name, kernel, cells, {k: to_cells(name, v) for k, v in named.items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import ttnn
@@ -13,6 +13,10 @@ from ttfamily.sim.trace import TraceRecorder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ttfamily.arch import Arch
+
+Numerics = Literal["fast", "engine"]
+
 
 @attrs.frozen(eq=False)
 class MockMesh:
@@ -21,6 +25,8 @@ class MockMesh:
     :param device: the open ttnn mesh.
     :param computes: True for a simulated mesh, False for a dry one (ops are validated and allocated,
         weights are never filled, and reading a result is an error).
+    :param numerics: how kernels add: ``fast``, in float32 and rounded once, or ``engine``, as the matrix engine does.
+    :param arch: of its chips.
     :ivar shape: rows and columns of chips.
     :ivar allocations: the buffers that tensors with values have.
     :ivar split: ttnn's own ``get_device_tensors``, which knows buffers and no values.
@@ -28,6 +34,8 @@ class MockMesh:
 
     device: ttnn.MeshDevice
     computes: bool = attrs.field(kw_only=True)
+    numerics: Numerics = attrs.field(kw_only=True, default="fast")
+    arch: Arch = attrs.field(kw_only=True, default="wormhole_b0")
     shape: tuple[int, int] = attrs.field(init=False)
     allocations: Allocations = attrs.field(init=False)
     traces: TraceRecorder = attrs.field(init=False)

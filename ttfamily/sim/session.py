@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ttfamily.arch import Cluster
     from ttfamily.sim.interpreter import Observer
+    from ttfamily.sim.mock_mesh import Numerics
 
 
 @attrs.define
@@ -56,7 +57,13 @@ class Session:
 
 
 def open_session(
-    cluster: Cluster, shape: tuple[int, int], *, computes: bool, trace_region: int, l1_small_size: int = 0
+    cluster: Cluster,
+    shape: tuple[int, int],
+    *,
+    computes: bool,
+    trace_region: int,
+    l1_small_size: int = 0,
+    numerics: Numerics = "fast",
 ) -> Session:
     """Open a mesh of the mock cluster, and let its interpreter see every op.
 
@@ -65,6 +72,7 @@ def open_session(
     :param computes: False for a dry mesh.
     :param trace_region: bytes of DRAM on each chip that are kept for traces.
     :param l1_small_size: bytes of each core's L1 that are kept for small buffers.
+    :param numerics: how sums are made (:class:`~ttfamily.sim.mock_mesh.MockMesh`).
     :raises MeshError: if the cluster has no such corner, or this process has a simulated mesh open, or has had one of
         another cluster.
     """
@@ -97,7 +105,7 @@ def open_session(
     one_chip = shape == (1, 1)
     ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED if one_chip else ttnn.FabricConfig.FABRIC_1D)
     device = ttnn.open_mesh_device(ttnn.MeshShape(*shape), trace_region_size=trace_region, l1_small_size=l1_small_size)
-    interpreter = Interpreter(device, computes=computes)
+    interpreter = Interpreter(device, computes=computes, numerics=numerics, arch=device.arch().name.lower())
     interpreter.install()
     session = _process.session = Session(device, interpreter)
     return session

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ttfamily.core.blocks.mlp import ACTIVATIONS
 from ttfamily.core.config.precision import WeightPrecision, ttnn_dtype
 from ttfamily.core.layout.programs import Programs
+from ttfamily.testing.phases import by_phases
 from ttfamily.testing.strategies import SEEDS
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ FORMATS = st.sampled_from(["bf16", "bfp8", "bfp4"])
 # Which of input and weight differ from device to device: column-parallel, row-parallel, and two more.
 CUTS = st.sampled_from([(None, 3), (3, 2), (None, None), (3, None)])
 
+# Every bit of both operands.
+WHOLE = ttnn.WormholeComputeKernelConfig(math_fidelity=ttnn.MathFidelity.HiFi4, fp32_dest_acc_en=True)
+
 
 @attrs.frozen
 class Case:
@@ -34,12 +38,13 @@ class Case:
     weight: Operand
     bias: Operand | None
 
-    def golden(self, rows: int, **kwargs: Any) -> list[torch.Tensor]:
-        """What ttnn's golden function says, for ``rows`` rows."""
+    def golden(self, rows: int, fidelity: str, **kwargs: Any) -> list[torch.Tensor]:
+        """What ttnn's golden function says, for ``rows`` rows, of the bits that a fidelity multiplies."""
         function = ttnn.get_golden_function(ttnn.linear)
         biases = self.bias.local if self.bias else [None] * len(self.x.local)
         outs = [
-            function(x, w, bias=b, **kwargs) for x, w, b in zip(self.x.local, self.weight.local, biases, strict=True)
+            function(*by_phases(x, w, fidelity), bias=b, **kwargs)
+            for x, w, b in zip(self.x.local, self.weight.local, biases, strict=True)
         ]
         return [out.reshape(1, 1, rows, -1) for out in outs]
 
@@ -72,7 +77,8 @@ def test_a_decode_projection(
     )  # fmt: skip
     arguments = programs.decode_matmul("test", k, n, precision, live_tiles=0, activation=fused)
     got = ttnn.linear(case.x.tensor, case.weight.tensor, bias=case.bias and case.bias.tensor, **arguments)
-    bench.check(got, case.golden(users, program_config=arguments["program_config"]), roundings=2)
+    want = case.golden(users, precision.fidelity, program_config=arguments["program_config"])
+    bench.check(got, want, roundings=2)
 
 
 @pytest.mark.kernel("ttnn.linear")
@@ -90,9 +96,9 @@ def test_a_prefill_projection(
     bench: Operands, k: int, n: int, tokens: int, format_: Any, cuts: Any, bias: bool, activation: str | None, seed: int
 ) -> None:
     bench.reseed(seed)
-    programs = Programs(bench.mesh)
+    programs, precision = Programs(bench.mesh), WeightPrecision(format_)
     fused = activation and ACTIVATIONS[activation]
-    fold, arguments = programs.prefill_matmul("test", tokens, k, n, WeightPrecision(format_), fused)
+    fold, arguments = programs.prefill_matmul("test", tokens, k, n, precision, fused)
     case = Case(
         bench.random(1, tokens // fold, fold, k, cut=cuts[0]),
         bench.random(1, 1, k, n, cut=cuts[1], scale=k**-0.5, dtype=ttnn_dtype(format_)),
@@ -100,7 +106,8 @@ def test_a_prefill_projection(
     )
     out = ttnn.linear(case.x.tensor, case.weight.tensor, bias=case.bias and case.bias.tensor, **arguments)
     got = ttnn.reshape(out, (1, 1, tokens, n))
-    bench.check(got, case.golden(tokens, program_config=arguments["program_config"]), roundings=2)
+    want = case.golden(tokens, precision.fidelity, program_config=arguments["program_config"])
+    bench.check(got, want, roundings=2)
 
 
 @pytest.mark.kernel("ttnn.matmul")
@@ -131,13 +138,13 @@ def test_a_batch_of_products(
     how = {"transpose_a": transposed[0], "transpose_b": transposed[1]}
     golden = ttnn.get_golden_function(ttnn.matmul)
     want = [golden(x, y, **how) for x, y in zip(a.local, b.local, strict=True)]
-    bench.check(ttnn.matmul(a.tensor, b.tensor, **how), want)
+    bench.check(ttnn.matmul(a.tensor, b.tensor, compute_kernel_config=WHOLE, **how), want)
 
 
 @pytest.mark.kernel("ttnn.matmul")
 def test_float32_sums_reach_a_float32_output(bench: Operands) -> None:
     x, w = bench.random(1, 1, 32, 512, cut=2), bench.random(1, 1, 512, 64)
-    got = bench.read(ttnn.matmul(x.tensor, w.tensor, dtype=ttnn.float32))
+    got = bench.read(ttnn.matmul(x.tensor, w.tensor, dtype=ttnn.float32, compute_kernel_config=WHOLE))
     for part, a, b in zip(got, x.local, w.local, strict=True):
         assert float((part - a @ b).abs().max()) < 1e-4 * math.sqrt(512)
 
@@ -149,4 +156,4 @@ def test_rows_that_hold_nan_spoil_no_other_row(bench: Operands) -> None:
     x, w = bench.put(values), bench.random(1, 1, 64, 96, cut=3)
     want = [a @ b for a, b in zip(x.local, w.local, strict=True)]
     assert all(int(part.isnan().sum()) == 96 for part in want)
-    bench.check(ttnn.linear(x.tensor, w.tensor), want)
+    bench.check(ttnn.linear(x.tensor, w.tensor, compute_kernel_config=WHOLE), want)

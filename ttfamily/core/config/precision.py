@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import ttnn
 
 Format = Literal["bf16", "bfp8", "bfp4"]
-Fidelity = Literal["LoFi", "HiFi2", "HiFi4"]
+Fidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
 Layers = tuple[tuple[range, "LayerPrecision"], ...]
 
-_FIDELITY: dict[str, Fidelity] = {"bf16": "HiFi4", "bfp8": "HiFi2", "bfp4": "LoFi"}
+_FIDELITY: dict[str, Fidelity] = {"bf16": "HiFi3", "bfp8": "HiFi2", "bfp4": "LoFi"}
 
 FORMATS = tuple(_FIDELITY)
-FIDELITIES = ("LoFi", "HiFi2", "HiFi4")
+FIDELITIES = ("LoFi", "HiFi2", "HiFi3", "HiFi4")
 OF_A_LAYER = ("qkv", "out", "gate_up", "down", "kv_cache")
 GROUPS = ("qkv", "out", "gate_up", "down", "lm_head", "kv_cache")
 
@@ -123,10 +123,13 @@ class WeightPrecision:
     """How one group of weights is stored and multiplied.
 
     The fidelity follows the format unless given: the matrix engine multiplies as many bits as the weights
-    have (tech report 4.7: LoFi for BFP4, HiFi2 for BFP8, HiFi4 for BF16).
+    have (tech report 4.7: LoFi for BFP4, HiFi2 for BFP8), of BF16 all but one part in 2,048. The report has HiFi4
+    for BF16; but with sums in float32, which all of ttfamily's matmuls have, Wormhole then gets single results wrong
+    by a power of two, and ttnn itself advises HiFi3 (tt-metal issue 38306, pull request 40089).
 
     A pass of the engine takes 5 bits of a weight and 7 of an activation (tt-metal's matrix_engine report): LoFi is
-    one pass, HiFi2 a second for the weight's other bits, HiFi4 two more for the activation's last bit. LoFi would
+    one pass, HiFi2 a second for the weight's other bits, HiFi3 a third for the activation's last bit, by the weight's
+    first 5, and HiFi4 a fourth for that by the weight's others. LoFi would
     drop 3 of the 8 bits of a BF16 weight; BFP8 keeps more in half the memory, so that is refused. It drops 2 of the
     7 of a BFP8 weight, which the report finds to work at times, so that is allowed.
 
@@ -138,7 +141,7 @@ class WeightPrecision:
 
     @fidelity.default
     def _fidelity_of_format(self) -> Fidelity:
-        return _FIDELITY[self.format] if self.format in FORMATS else "HiFi4"
+        return _FIDELITY[self.format] if self.format in FORMATS else "HiFi3"
 
     @fidelity.validator
     def _keeps_the_weights_bits(self, _: object, value: object) -> None:
@@ -146,7 +149,7 @@ class WeightPrecision:
             raise PlanError(
                 "fidelity",
                 got="LoFi for bf16 weights: it multiplies 5 of their 8 bits",
-                expected="HiFi4, or HiFi2, which drops the activations' last bit only",
+                expected="HiFi3, or HiFi2, which drops the activations' last bit only",
                 fix="For speed store them as bfp8 or bfp4 instead, which also takes less memory.",
             )
 

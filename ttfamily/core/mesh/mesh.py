@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ttfamily.arch import Arch
     from ttfamily.core.mesh.boards import Board
+    from ttfamily.sim.mock_mesh import Numerics
 
 DeviceKind = Literal["hardware", "simulated", "dry"]
 
@@ -45,6 +46,7 @@ class Mesh:
     :param l1: the addresses of a core's L1 that buffers may have; firmware and kernel arguments are below.
     :param rehearsal: returns a context in which passes run for their programs only: a simulated mesh computes no
         values meanwhile.
+    :param numerics: how a simulated mesh adds products (:func:`open_mesh`).
     :param host_device: where host tensors live before they go to the mesh: ``cpu``, or ``meta`` on a
         dry mesh, which needs shapes and no data.
     """
@@ -57,6 +59,7 @@ class Mesh:
     l1: range
     _closing: Callable[[], None] = attrs.field(repr=False)
     rehearsal: Callable[[], AbstractContextManager[None]] = attrs.field(default=nullcontext, repr=False)
+    numerics: Numerics = "fast"
     closed: bool = attrs.field(default=False, init=False, on_setattr=attrs.setters.NO_OP)
 
     @property
@@ -141,7 +144,14 @@ class Mesh:
         self.close()
 
 
-def open_mesh(name: str, device: str = "auto", boards: Collection[Board] = (), *, l1_small_size: int = 0) -> Mesh:
+def open_mesh(
+    name: str,
+    device: str = "auto",
+    boards: Collection[Board] = (),
+    *,
+    l1_small_size: int = 0,
+    numerics: Numerics = "fast",
+) -> Mesh:
     """Open a named mesh.
 
     :param name: as :meth:`MeshSpec.parse` reads it.
@@ -149,13 +159,34 @@ def open_mesh(name: str, device: str = "auto", boards: Collection[Board] = (), *
         else simulated.
     :param boards: meshes that plugins add.
     :param l1_small_size: bytes of each core's L1 that are kept for small buffers, which convolutions and pooling need.
-    :raises MeshError: if the mesh or the device is unknown, or hardware is asked for and missing.
+    :param numerics: of a simulated mesh. Both multiply the bits that an op's math fidelity names. ``fast`` adds the
+        products in float32 and rounds once, whatever the op's kernel config says of its sums; ``engine`` adds 16 at a
+        time into bfloat16 or float32 and blocks in L1, as the config says, some hundred times slower.
+    :raises MeshError: if the mesh or the device is unknown, or hardware is asked for and missing, or if the numerics
+        are unknown, or the engine's of a mesh that is not simulated.
     """
     spec = MeshSpec.parse(name, boards)
     if device not in DEVICE_CHOICES:
         raise MeshError("device", got=repr(device), expected=f"one of {', '.join(DEVICE_CHOICES)}", fix="Choose one.")
     kind = _resolve(device)
-    return _open_hardware(spec, l1_small_size) if kind == "hardware" else _open_mock(spec, kind, l1_small_size)
+    check_numerics(numerics, kind)
+    if kind == "hardware":
+        return _open_hardware(spec, l1_small_size)
+    return _open_mock(spec, kind, l1_small_size, numerics)
+
+
+def check_numerics(numerics: str, kind: DeviceKind, mesh_has: str | None = None) -> None:
+    """Check how sums are to be made.
+
+    :param mesh_has: the numerics of a mesh that is open already.
+    :raises MeshError: if there are no such numerics, or this mesh has others.
+    """
+    if numerics not in ("fast", "engine"):
+        raise MeshError("numerics", got=repr(numerics), expected="fast or engine", fix="Choose one.")
+    if numerics == "engine" and (kind != "simulated" or mesh_has == "fast"):
+        got = f"the engine's on a {kind} mesh" + (" that was opened with others" if mesh_has else "")
+        fix = 'Open the mesh with device="simulated", numerics="engine".'
+        raise MeshError("numerics", got=got, expected="a simulated mesh, which chooses how it adds", fix=fix)
 
 
 def _resolve(device: str) -> DeviceKind:
@@ -212,7 +243,7 @@ def fabric(spec: MeshSpec) -> str:
     return "FABRIC_1D_RING" if in_a_row and ring else "FABRIC_1D"
 
 
-def _open_mock(spec: MeshSpec, kind: DeviceKind, l1_small_size: int) -> Mesh:
+def _open_mock(spec: MeshSpec, kind: DeviceKind, l1_small_size: int, numerics: Numerics) -> Mesh:
     from ttfamily.sim.session import open_session
 
     session = open_session(
@@ -221,8 +252,10 @@ def _open_mock(spec: MeshSpec, kind: DeviceKind, l1_small_size: int) -> Mesh:
         computes=kind == "simulated",
         trace_region=TRACE_REGION_BYTES,
         l1_small_size=l1_small_size,
+        numerics=numerics,
     )
-    return _describe(spec, kind, session.device, session.close, session.interpreter.rehearsal)
+    mesh = _describe(spec, kind, session.device, session.close, session.interpreter.rehearsal)
+    return attrs.evolve(mesh, numerics=numerics)
 
 
 def _describe(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import torch
-from torch.nn import functional
 
 from ttfamily.errors import SimulatorError
+from ttfamily.sim.fidelity import Engine
+from ttfamily.sim.flash import Flash
 from ttfamily.sim.ops.cache import gather_pages, token_tiles
 from ttfamily.sim.row import moved, no_products, op
 from ttfamily.sim.tensor import same_everywhere
@@ -15,6 +17,7 @@ from ttfamily.tiles import TILE
 
 if TYPE_CHECKING:
     from ttfamily.sim.facts import Op
+    from ttfamily.sim.mock_mesh import Numerics
     from ttfamily.sim.row import DecodePoint, Moved
     from ttfamily.sim.tensor import Cell
 
@@ -72,12 +75,17 @@ def attention(
     is_causal: bool = True,
     scale: float | None = None,
     sliding_window_size: int | None = None,
+    program_config: Any = None,
+    compute_kernel_config: Any = None,
+    numerics: Numerics = "fast",
 ) -> torch.Tensor:
     """Flash attention over a prompt: ``[1, H, S, E], [1, K, S, E], [1, K, S, E] -> [1, H, S, E]``."""
     _causal_only("scaled_dot_product_attention", is_causal=is_causal)
     q, k, v = query.read(), key.read(), val.read()
     positions = torch.arange(q.shape[-2])
-    return _attend(q, k, v, _visible(positions[:, None], positions[None], sliding_window_size), scale)
+    allowed = _visible(positions[:, None], positions[None], sliding_window_size)
+    settings = Settings(program_config, compute_kernel_config, numerics)
+    return _attend((query, key, val), (q, k, v), allowed, scale, settings)
 
 
 def _cached_keys(call: Op) -> int:
@@ -108,6 +116,9 @@ def chunked_attention(
     chunk_start_idx_tensor: Cell | None = None,
     scale: float | None = None,
     sliding_window_size: int | None = None,
+    program_config: Any = None,
+    compute_kernel_config: Any = None,
+    numerics: Numerics = "fast",
 ) -> torch.Tensor:
     """Flash attention of one chunk of a prompt, ``[1, H, S, E]``, over the paged cache up to its own end.
 
@@ -124,7 +135,8 @@ def chunked_attention(
     start = torch.zeros_like(end)
     k, v = (gather_pages(op, cache, page_table, start, end) for cache in (key, val))  # [r, c, 1, K, T, E]
     allowed = _visible(positions[:, None], torch.arange(k.shape[-2])[None], sliding_window_size)
-    return _attend(q, k, v, allowed, scale)
+    settings = Settings(program_config, compute_kernel_config, numerics)
+    return _attend((query, key, val), (q, k, v), allowed, scale, settings)
 
 
 # ---- decode
@@ -156,6 +168,8 @@ def paged_attention_decode(
     scale: float | None = None,
     sliding_window_size: int | None = None,
     program_config: Any = None,
+    compute_kernel_config: Any = None,
+    numerics: Numerics = "fast",
 ) -> torch.Tensor:
     """Flash decode: ``[1, B, H, E]`` over the pages of each user up to its position.
 
@@ -176,9 +190,22 @@ def paged_attention_decode(
     k, v = (gather_pages(op, cache, page_table_tensor, first, end) for cache in (key, val))  # [.., B, K, T, E]
     allowed = _visible(position[..., None], torch.arange(k.shape[-2]), sliding_window_size)  # [r, c, B, T]
     allowed = allowed | (position < 0)[..., None]
-    out = _attend(q, k, v, allowed[:, :, :, None, None], scale)  # [r, c, B, H, 1, E]
+    settings = Settings(program_config, compute_kernel_config, numerics)
+    out = _attend((query, key, val), (q, k, v), allowed[:, :, :, None, None], scale, settings)  # [r, c, B, H, 1, E]
     out = out.masked_fill((position < 0)[..., None, None, None], float("nan"))
     return out.squeeze(-2).unsqueeze(2)
+
+
+@attrs.frozen
+class Settings:
+    """How a call computes: its program config, its compute kernel config, the mesh's numerics.
+
+    Without a kernel config flash attention is HiFi2 with bfloat16 sums (tt-metal, ``sdpa.cpp``, ``sdpa_decode.cpp``).
+    """
+
+    program: Any
+    config: Any
+    numerics: Numerics
 
 
 def _causal_only(op: str, *, is_causal: bool) -> None:
@@ -197,18 +224,33 @@ def _visible(position: torch.Tensor, key_position: torch.Tensor, window: int | N
 
 
 def _attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, allowed: torch.Tensor, scale: float | None
+    cells: tuple[Cell, Cell, Cell],
+    values: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    allowed: torch.Tensor,
+    scale: float | None,
+    settings: Settings,
 ) -> torch.Tensor:
-    """Attention with heads grouped over K, any number of batch dimensions in front; softmax in float32.
+    """Attention with heads grouped over K, any number of batch dimensions in front.
 
-    :param allowed: ``[S, T]`` for all, or with as many dimensions as q for one mask a user.
+    :param cells: queries, keys and values, for their formats.
+    :param values: ``[..., H, S, E], [..., K, T, E], [..., K, T, E]``.
+    :param allowed: ``[S, T]`` for all, or with as many dimensions as the queries for one mask a user.
     """
-    dtype = torch.float32 if torch.float32 in (q.dtype, k.dtype) else torch.bfloat16
+    q, k, v = values
     lead = torch.broadcast_shapes(q.shape[:-3], k.shape[:-3])
-    q, k, v = (t.to(dtype).expand(*lead, *t.shape[-3:]).flatten(0, -4) for t in (q, k, v))
+    heads, (tokens, keys) = k.shape[-3], (q.shape[-2], k.shape[-2])
+    q, k, v = (t.expand(*lead, *t.shape[-3:]).flatten(0, -4) for t in (q, k, v))  # [B, heads, .., E]
     if allowed.dim() > 2:  # noqa: PLR2004  ([S, T] is the other case)
-        allowed = allowed.expand(*lead, *allowed.shape[-3:]).flatten(0, -4)
-    out: torch.Tensor = functional.scaled_dot_product_attention(
-        q, k, v, allowed, scale=scale, enable_gqa=q.shape[-3] != k.shape[-3]
-    ).unflatten(0, lead)
-    return out
+        allowed = allowed.expand(*lead, *allowed.shape[-3:]).flatten(0, -4).expand(-1, heads, -1, -1).flatten(0, 1)
+    formats = (cells[0].dtype, cells[1].dtype, cells[2].dtype)
+    flash = Flash(
+        engine=Engine.of(settings.config, "HiFi2", formats[1]),
+        formats=formats,
+        scale=q.shape[-1] ** -0.5 if scale is None else scale,
+        chunk=getattr(settings.program, "k_chunk_size", None) or TILE,
+        numerics=settings.numerics,
+    )
+    grouped = q.unflatten(1, (heads, -1)).flatten(0, 1)  # [B * K, G, S, E]
+    out = flash(grouped, k.flatten(0, 1), v.flatten(0, 1), allowed.reshape(-1, tokens, keys))
+    by_head: torch.Tensor = out.unflatten(0, (-1, heads)).flatten(1, 2).unflatten(0, lead)
+    return by_head
