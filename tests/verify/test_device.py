@@ -56,9 +56,34 @@ def test_an_op_that_fails_is_named_without_the_folders_of_the_machine_and_the_re
     assert all("Out of Memory" in problem.what for problem in report.problems)
     assert "someone" not in report.to_json()
     assert "ttnn.rms_norm" in {op.op for op in report.ops}
-    assert report.complete
+    assert report.unfinished == ("ops of mistral", "invariants of mistral", "soak of mistral", "op times of mistral")
     assert not report.passed
     assert report.constants
+
+
+def test_a_stream_that_differs_and_what_cannot_be_corrected_are_said_once_each(
+    job: Job, bench: Any, faults: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        message = "TT_FATAL: no such buffer"
+        raise RuntimeError(message)
+
+    monkeypatch.setitem(row.REGISTERED, "embedding", row.REGISTERED["embedding"])
+    monkeypatch.setattr("ttfamily.verify.check.write_devices", fails)
+    monkeypatch.setattr(device, "parts", only("ops"))
+    faults.DAMAGE["scaled"]("embedding")
+    last = max((bench.folder / "values").glob("*.pt"), key=lambda file: int(file.stem))
+    last.unlink()
+    report = found(job, bench)
+    of_kind = {
+        kind: [each for each in report.problems if each.kind == kind] for kind in ("stream differs", "not corrected")
+    }
+    assert len(of_kind["stream differs"]) == 1
+    assert "the end of its stream" in of_kind["stream differs"][0].what
+    assert of_kind["stream differs"][0].where.endswith(", in ops of mistral")
+    assert len({each.where for each in of_kind["not corrected"]}) == len(of_kind["not corrected"])
+    assert any(each.where.startswith("ttnn.embedding, in prefill of mistral") for each in of_kind["not corrected"])
+    assert report.summary["ops against the simulator"] == "not as planned"
 
 
 def test_drift_and_lost_memory_are_found(job: Job, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ GOOD = Report(
     constants=constants(0.5),
     timings=(),
     problems=(),
-    complete=True,
+    unfinished=(),
 )
 
 
@@ -77,7 +77,7 @@ GOOD = Report(
         ({"problems": (HANG,)}, False),
         ({"problems": (attrs.evolve(HANG, kind="not run"),)}, True),  # the plan's own limit
         ({"problems": (attrs.evolve(HANG, kind="not corrected"),)}, True),
-        ({"complete": False}, False),
+        ({"unfinished": ("soak of llama",)}, False),
         ({"compared": ()}, False),
     ],
 )
@@ -86,6 +86,12 @@ def test_a_report_passes_only_if_everything_was_run_and_is_as_planned(change: di
     assert report.passed == passes
     assert json.loads(report.to_json())["passed"] == passes
     assert (">passed<" in page(report)) == passes
+
+
+def test_only_the_part_that_was_not_finished_is_not_as_planned() -> None:
+    summary = attrs.evolve(GOOD, unfinished=("invariants of llama", "constants")).summary
+    assert summary["ops against the simulator"] == summary["soak"] == "as planned"
+    assert summary["invariants"] == "not as planned"
 
 
 def test_a_page_shows_what_is_wrong_and_nothing_is_markup() -> None:
@@ -110,7 +116,13 @@ def test_a_simulated_report_has_no_table_of_times() -> None:
 
 
 def test_a_report_that_has_no_mesh_says_so() -> None:
-    nothing: dict[str, Any] = {"environment": None, "compared": (), "ops": (), "constants": (), "complete": False}
+    nothing: dict[str, Any] = {
+        "environment": None,
+        "compared": (),
+        "ops": (),
+        "constants": (),
+        "unfinished": ("everything",),
+    }
     report = attrs.evolve(GOOD, **nothing, invariants=(), soak=())
     assert set(report.summary.values()) == {"not run"}
     assert "not everything is as planned" in page(report)

@@ -45,12 +45,19 @@ def collect(job: Job, ended: Mapping[str, Ended]) -> Report:
         constants=_constants(events),
         timings=tuple({key: event[key] for key in ("name", "sizes", "seconds")} for event in _of(events, "timing")),
         problems=(*_problems(found), *_endings(ended)),
-        complete=bool(_of(events, "end")),
+        unfinished=_unfinished(events),
     )
 
 
 def _of(events: Sequence[Event], kind: str) -> list[Event]:
     return [event for event in events if event["kind"] == kind]
+
+
+def _unfinished(events: Sequence[Event]) -> tuple[str, ...]:
+    """The parts that did not come to their end; all there is, if it is not known what was to be done."""
+    done = {event["part"] for event in _of(events, "done")}
+    names = [event["names"] for event in _of(events, "parts")]
+    return tuple(name for name in names[0] if name not in done) if names else ("everything",)
 
 
 def _op_rows(events: Sequence[Event]) -> tuple[OpRow, ...]:
@@ -140,13 +147,18 @@ def _problems(found: Mapping[str, Sequence[Event]]) -> Iterator[Problem]:
                 todo = "What came before it stands; send the report."
                 yield Problem(kind="failure", where=event["at"] or event["part"], what=reason, todo=todo)
             elif kind == "stream differs":
-                where = f"{event['stage']} of {event['subject']}"
                 todo = "Nothing after it could be compared: the mesh differs from the simulated one. Send the report."
-                yield Problem(kind=kind, where=where, what=event["what"], todo=todo)
-            elif kind == "op" and event["corrected"] is not None:
-                where = f"{event['op']} in {event['stage']} of {event['subject']}"
-                todo = "Ops after it may have been given its error."
-                yield Problem(kind="not corrected", where=where, what=event["corrected"], todo=todo)
+                yield Problem(kind=kind, where=event["at"], what=event["what"], todo=todo)
+    yield from _not_corrected(found[DEVICE])
+
+
+def _not_corrected(events: Sequence[Event]) -> Iterator[Problem]:
+    """One for each op that was, and each reason."""
+    calls = {(event["op"], event["corrected"]): event for event in reversed(events) if event.get("corrected")}
+    for (op, reason), first in calls.items():
+        where = f"{op}, in {first['stage']} of {first['subject']} the first time"
+        todo = "Ops after it may have been given its error."
+        yield Problem(kind="not corrected", where=where, what=reason, todo=todo)
 
 
 def _endings(ended: Mapping[str, Ended]) -> Iterator[Problem]:

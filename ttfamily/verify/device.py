@@ -45,16 +45,20 @@ def verify(job: Job, mesh: Mesh, heartbeat: Heartbeat, events: Events) -> None:
     """Run everything, and write what is found as it is found; a part that fails ends that part only."""
     events.write("environment", values=environment(mesh))
     planned = parts(job, mesh, heartbeat, events)
+    events.write("parts", names=[name for name, _ in planned])
     heartbeat.beat(total=len(planned))
     for name, part in planned:
         try:
             part()
+        except StreamDiffers as difference:
+            events.write("stream differs", at=str(heartbeat.last), what=str(difference))
         except (TtfamilyError, RuntimeError, AssertionError) as error:  # ttnn's own errors are RuntimeErrors
             events.write("failed", part=name, at=str(heartbeat.last), reason=said(error))
+        else:
+            events.write("done", part=name)
         heartbeat.beat(part="", subject="", doing="", arguments="")
         heartbeat.step()
         gc.collect()  # what a model holds of the mesh
-    events.write("end")
 
 
 def parts(job: Job, mesh: Mesh, heartbeat: Heartbeat, events: Events) -> list[Part]:
@@ -79,11 +83,8 @@ def _ops(job: Job, subject: Subject, mesh: Mesh, heartbeat: Heartbeat, events: E
     def run() -> None:
         heartbeat.beat(part="ops", subject=subject.name)
         checker = OpChecker(mesh, ExpectedReader(job.expected(subject.name)), heartbeat, found)
-        try:
-            for stage in stream(subject, job.checkpoint(subject.name), mesh, policy(job.precision), checker):
-                checker.stage = stage
-        except StreamDiffers as difference:
-            events.write("stream differs", subject=subject.name, stage=checker.stage, what=str(difference))
+        for stage in stream(subject, job.checkpoint(subject.name), mesh, policy(job.precision), checker):
+            checker.stage = stage
 
     return run
 

@@ -27,6 +27,8 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
     """Mesh and machine, a line each."""
     yield "asked for", ", ".join(f"{key} {_listed(value)}" for key, value in report.asked.items())
     yield "models", ", ".join(report.compared) or "none"
+    if report.unfinished:
+        yield "unfinished", ", ".join(report.unfinished)
     here = report.environment
     if here is None:
         return

@@ -10,7 +10,7 @@ import attrs
 from ttfamily.planning.measured import SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
 Status = Literal["as planned", "not as planned", "not run", "not timed (simulated)", "timed"]
 
@@ -108,7 +108,7 @@ class Report:
     :param environment: the mesh and the machine; None if the mesh never opened.
     :param asked: mesh, device, precision and families.
     :param compared: subjects whose op streams were compared.
-    :param complete: whether the device's process came to its end.
+    :param unfinished: parts of the work that did not come to their end.
     :param timings: the workloads behind the constants: name, two sizes, seconds of each.
     """
 
@@ -122,25 +122,30 @@ class Report:
     constants: tuple[Constant, ...]
     timings: tuple[Mapping[str, Any], ...]
     problems: tuple[Problem, ...]
-    complete: bool
+    unfinished: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
         """Whether everything was run and is as planned."""
         checks: tuple[OpRow | Check, ...] = (*self.ops, *self.invariants, *self.soak)
         fatal = any(problem.fatal for problem in self.problems)
-        return self.complete and bool(self.compared) and not fatal and all(check.right for check in checks)
+        return not self.unfinished and bool(self.compared) and not fatal and all(check.right for check in checks)
 
     @property
     def summary(self) -> dict[str, Status]:
         """One word for each part."""
-        hang = any(problem.fatal for problem in self.problems)
         return {
-            "ops against the simulator": _status(self.ops, complete=not hang),
-            "invariants": _status(self.invariants, complete=not hang),
-            "soak": _status(self.soak, complete=True),
+            "ops against the simulator": self._status("ops of", self.ops),
+            "invariants": self._status("invariants of", self.invariants),
+            "soak": self._status("soak of", self.soak),
             "timings": self._timed(),
         }
+
+    def _status(self, part: str, checks: Sequence[OpRow | Check]) -> Status:
+        if not checks:
+            return "not run"
+        ended = not any(name.startswith(part) for name in self.unfinished)
+        return "as planned" if ended and all(check.right for check in checks) else "not as planned"
 
     def _timed(self) -> Status:
         if not self.constants:
@@ -152,10 +157,3 @@ class Report:
         """Return everything; seconds and bytes are the units, errors are in units of the last place."""
         values = {"schema": SCHEMA, "passed": self.passed, "summary": self.summary, **attrs.asdict(self)}
         return json.dumps(values, indent=2)
-
-
-def _status(checks: Iterable[OpRow | Check], *, complete: bool) -> Status:
-    found = list(checks)
-    if not found:
-        return "not run"
-    return "as planned" if complete and all(check.right for check in found) else "not as planned"
