@@ -67,6 +67,29 @@ WORMHOLE = Chip(
 )
 
 
+# Of Blackhole sources give these, by the names of planning/measured.py; none gives hop, dispatch and host_call, so a
+# prediction needs them measured. BH-DOCS: docs.tenstorrent.com/aibs/blackhole/specifications.html.
+_BANK_PEAK = 64 * GB  # BH-DOCS: 512 GB/s with 8 banks (p150a), 448 with 7 (p100a)
+_ONE_READER, _ONE_NOC = 0.55, 0.7  # of the peak: #54242, a DRAM-sharded matmul; #30780, one network on the chip
+_BLACKHOLE_CORES = 140  # that Hot Chips 2024 gave the chip's TFLOP/s for
+
+
+def blackhole(banks: int) -> dict[str, float]:
+    """Return what is published of a Blackhole chip, by name.
+
+    :param banks: of its DRAM.
+    """
+    return {
+        "dram_sharded": _ONE_READER * banks * _BANK_PEAK,
+        "dram_interleaved": _ONE_NOC * banks * _BANK_PEAK,
+        "flops_LoFi": 745 * TERA / _BLACKHOLE_CORES,
+        "flops_HiFi2": 372 * TERA / _BLACKHOLE_CORES,
+        "flops_HiFi4": 186 * TERA / _BLACKHOLE_CORES,  # twice the passes of HiFi2
+        "link": 50 * GB,  # Hot Chips 2024: ten links of 400 Gb/s
+        "pcie": 63 * GB,  # BH-DOCS: PCI Express 5.0 x16
+    }
+
+
 def chip_of(mesh: Mesh) -> Chip | None:
     """Return what is known of a mesh's chips; None where no source gives all of it, as for Blackhole."""
     return WORMHOLE if mesh.spec.arch == "wormhole_b0" else None

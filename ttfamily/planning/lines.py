@@ -78,7 +78,7 @@ def tables(report: Report) -> Iterator[Lines]:
     yield _ops(report)
     if report.token is not None:
         yield _speed(report)
-        yield _constants(report)
+    yield _constants(report)
     if report.comparisons:
         yield _comparisons(report)
 
@@ -216,11 +216,11 @@ def _constants(report: Report) -> Lines:
         (each.name, quantity(each.value, each.unit), "measured" if each.measured else "published")
         for each in report.constants
     ]
+    note = "Published: ttfamily/planning/hardware.py has the sources. Measured: on this mesh, by ttfamily verify."
+    if report.token is None:
+        note += " Times are predicted once the rest is measured: --measured report.json."
     return Lines(
-        title="What the prediction is made with",
-        columns=("constant", "value", "is"),
-        rows=tuple(rows),
-        note="Published: ttfamily/planning/hardware.py has the sources. Measured: on this mesh, by ttfamily verify.",
+        title="What a prediction is made with", columns=("constant", "value", "is"), rows=tuple(rows), note=note
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ttfamily.errors import RequestError
-from ttfamily.planning.hardware import Chip
+from ttfamily.planning.hardware import Chip, blackhole, chip_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,10 +49,14 @@ CONSTANTS: Mapping[str, Facts] = {
 }
 
 
-def constants_of(chip: Chip | None) -> dict[str, float]:
-    """Return the constants of a chip by the names that reports have for them; none where there is no chip."""
-    if chip is None:
-        return {}
+def published(mesh: Mesh) -> dict[str, float]:
+    """Return what sources give of a mesh's chips, by the names that reports have; of Blackhole not all."""
+    chip = chip_of(mesh)
+    return blackhole(mesh.dram_banks) if chip is None else constants_of(chip)
+
+
+def constants_of(chip: Chip) -> dict[str, float]:
+    """Return the constants of a chip by the names that reports have for them."""
     flops = {f"{FLOPS}{fidelity}": value for fidelity, value in chip.flops_per_core.items()}
     return {name: flops[name] if name in flops else getattr(chip, name) for name in CONSTANTS}
 
@@ -98,11 +102,10 @@ class Measured:
             raise _refused(file, f"a report that measured nothing: its mesh was {environment.get('device')!r}")
         return cls(mesh=str(mesh), arch=str(arch), constants=measured)
 
-    def chip(self, mesh: Mesh, base: Chip | None) -> Chip:
+    def chip(self, mesh: Mesh) -> Chip:
         """Return a chip with these constants, and the published ones where nothing was measured.
 
         :param mesh: that is planned for.
-        :param base: what is published of its chips.
         :raises RequestError: if the report is of another mesh, or a constant is neither measured nor published.
         """
         board = mesh.name.partition("/")[0]
@@ -113,14 +116,14 @@ class Measured:
                 expected=f"one of {mesh.name} ({mesh.spec.arch}), whose links and chips it measures",
                 fix=f"Run ttfamily verify --mesh {mesh.name} on that machine, or plan for --mesh {self.mesh}.",
             )
-        values = {**constants_of(base), **self.constants}
+        base, values = chip_of(mesh), {**published(mesh), **self.constants}
         needed = [name for name, facts in CONSTANTS.items() if mesh.has_collectives or not facts.links]
         missing = [name for name in needed if name not in values]
         if missing:
             raise RequestError(
                 "--measured",
                 got=f"a report without {', '.join(missing)}",
-                expected=f"every constant, since none of {mesh.spec.arch} is published",
+                expected=f"every constant that no source gives of {mesh.spec.arch}",
                 fix=f"Run ttfamily verify --mesh {mesh.name} again, to its end.",
             )
         flops = {name.removeprefix(FLOPS): value for name, value in values.items() if name.startswith(FLOPS)}

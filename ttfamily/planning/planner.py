@@ -18,6 +18,7 @@ from ttfamily.planning.hardware import chip_of
 from ttfamily.planning.inventory import held_tensors
 from ttfamily.planning.layout import laid_out
 from ttfamily.planning.measured import CONSTANTS, constants_of
+from ttfamily.planning.measured import published as published_constants
 from ttfamily.planning.published import PROMPT, published
 from ttfamily.planning.report import Collective, Comparison, Constant, Context, Reads, Report, SlotCut, Speed
 from ttfamily.planning.roofline import decode_time, link_bytes, prefill_time
@@ -85,8 +86,7 @@ def plan_model(
 
 def _report(layout: Layout, family: Family, *, name: str, precision: str, measured: Measured | None) -> Report:
     plan, mesh = layout.plan, layout.mesh
-    known = chip_of(mesh)
-    chip = measured.chip(mesh, known) if measured else known
+    chip = measured.chip(mesh) if measured else chip_of(mesh)
     total = mesh.dram_bytes()[1]
     held = held_tensors(layout.transformer, mesh.dram_banks)
     roles, weights = Roles(held), shares(layout.weights.taken, held)
@@ -260,7 +260,7 @@ def _constants(mesh: Mesh, chip: Chip | None, measured: Measured | None) -> tupl
     found = measured.constants if measured else {}
     return tuple(
         Constant(name=name, value=value, unit=CONSTANTS[name].unit, measured=name in found)
-        for name, value in constants_of(chip).items()
+        for name, value in (constants_of(chip) if chip else published_constants(mesh)).items()
         if mesh.has_collectives or not CONSTANTS[name].links
     )
 

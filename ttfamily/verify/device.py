@@ -10,8 +10,7 @@ import attrs
 import ttfamily
 from ttfamily.core.config.precision_policy import policy
 from ttfamily.errors import TtfamilyError
-from ttfamily.planning.hardware import chip_of
-from ttfamily.planning.measured import constants_of
+from ttfamily.planning.measured import published
 from ttfamily.verify.check import OpChecker, StreamDiffers
 from ttfamily.verify.constants import constants
 from ttfamily.verify.door import every_op
@@ -154,7 +153,7 @@ def _constants(mesh: Mesh, stopwatch: Stopwatch, heartbeat: Heartbeat, events: E
     def run() -> None:
         heartbeat.beat(part="timings", subject="")
         pairs, exchange = Workloads(mesh, stopwatch, heartbeat, found).run()
-        events.write("planned", values=constants_of(chip_of(mesh)))
+        events.write("planned", values=published(mesh))
         events.write("constants", values=constants(pairs, exchange))
 
     return run
