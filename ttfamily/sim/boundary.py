@@ -79,7 +79,7 @@ def from_torch(
         values = shard(tensor, mesh_mapper, mesh.shape)
         dtype = dtype or DEFAULT_FORMAT[tensor.dtype]
         placed = _allocate(values.shape[2:], dtype, layout, device, memory_config)
-    if not mesh.computes:
+    if not mesh.computes or (device is None and placed.dtype not in CARRIER):
         return placed
     rounded = round_to(values, placed.dtype)
     cell = Cell(rounded, placed.dtype, shared=same_memory(rounded, tensor))
