@@ -7,14 +7,13 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import torch
 
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.formats import round_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    import torch
 
     from ttfamily.sim.tensor import Cell
 
@@ -50,11 +49,6 @@ class KernelCall:
             if value is not cell:
                 self._settle(cell, shape, value)
 
-    def _is_new(self, cell: Cell, value: torch.Tensor) -> bool:
-        """Whether ``value`` changes what the buffer of an input holds."""
-        held = cell.value
-        return any(source is cell for source in self.inputs) and not (held is not None and same_memory(held, value))
-
     def _values(self) -> Sequence[Any]:
         try:
             values = self.kernel()
@@ -72,9 +66,13 @@ class KernelCall:
             raise self._wrong(
                 f"a kernel result of shape {tuple(value.shape[2:])}", f"{shape}, the shape that ttnn gives the output"
             )
-        if self._is_new(cell, value):
+        rounded = round_to(value, cell.dtype)
+        if any(source is cell for source in self.inputs):  # in place, or an op that found nothing to do
+            held = cell.value
+            if held is not None and (_same_view(held, rounded) or (self.by_golden and torch.equal(held, rounded))):
+                return
             cell.expect_one_shape()
-        cell.value = round_to(value, cell.dtype)
+        cell.value = rounded
         for source in self.inputs:
             if source is not cell and source.value is not None and same_memory(source.value, cell.value):
                 source.shared = cell.shared = True
@@ -113,6 +111,11 @@ def bind(
             fix=f"Extend {function.__name__} in {function.__module__}, and its test.",
         ) from error
     return lambda: function(*given, *args, **kwargs)
+
+
+def _same_view(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two torch tensors show the same elements of one storage in the same order."""
+    return a.data_ptr() == b.data_ptr() and a.shape == b.shape and a.stride() == b.stride() and a.dtype == b.dtype
 
 
 def same_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
