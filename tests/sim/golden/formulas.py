@@ -19,6 +19,13 @@ def _with_rows(cache: torch.Tensor, new: torch.Tensor, place: tuple[Any, ...]) -
     return cache
 
 
+def _second_page(cache: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """Rows 40 to 71 of two pages of 64: the end of the first and the beginning of the second."""
+    cache = cache.clone()
+    cache[0, :, 40:], cache[1, :, :8] = new[0, :, :24], new[0, :, 24:]
+    return cache
+
+
 def _updated(cache: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
     """Row 5 of every user's cache is its row of the new ones."""
     return _with_rows(cache, new[0].transpose(0, 1), (slice(None), slice(None), 5))
@@ -121,6 +128,8 @@ OTHER_FORMULAS: dict[str, Callable[..., Any]] = {
     "transformer.concatenate_heads": lambda x: x.transpose(1, 2).reshape(1, 32, 128),
     "experimental.broadcast_to": lambda x: x.expand(1, 3, 32, 64),
     "reshard": lambda x: x,
+    "experimental.indexed_fused_update_cache": lambda c, n, e, m: (_second_page(c, n), _second_page(e, m)),
+    "sparse_matmul": lambda x, w, b: (b.reshape(1, 1, 1, 4, 1, 1) != 0) * (x[:, :, None] @ w),
     "interleaved_to_sharded_partial": lambda x: x[..., 32:, :],
     "experimental.slice_write": lambda x, y: _with_rows(y, x, (..., slice(32, 64), slice(None))),
     "moreh_abs_pow": lambda x: x.square(),

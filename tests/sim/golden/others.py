@@ -20,6 +20,32 @@ def _height(cores: int) -> ttnn.MemoryConfig:
     )
 
 
+def _half(d: Any) -> ttnn.Tensor:
+    """The second half of a tensor, on one core."""
+    by_rows, order = ttnn.TensorMemoryLayout.HEIGHT_SHARDED, ttnn.ShardOrientation.ROW_MAJOR
+    whole = d.real(1, 1, 64, 64)
+    return ttnn.interleaved_to_sharded_partial(whole, ttnn.CoreCoord(1, 1), [32, 64], 2, 1, by_rows, order)
+
+
+def _by_users(x: ttnn.Tensor) -> ttnn.Tensor:
+    """One core for each of two users."""
+    two = ttnn.CoreGrid(y=2, x=1)
+    return ttnn.to_memory_config(x, ttnn.create_sharded_memory_config(tuple(x.shape), two, ttnn.ShardStrategy.BLOCK))
+
+
+ONE_CORE = ttnn.MatmulMultiCoreReuseMultiCast1DProgramConfig(
+    compute_with_storage_grid_size=(1, 1),
+    in0_block_w=1,
+    out_subblock_h=1,
+    out_subblock_w=1,
+    per_core_M=1,
+    per_core_N=1,
+    fuse_batch=True,
+    fused_activation=None,
+    mcast_in0=True,
+)
+
+
 OTHER: dict[str, Callable[[Any], Any]] = {
     # with three operands, or parameters
     "addalpha": lambda d: ttnn.addalpha(d.real(), d.real(), 0.5),
@@ -299,5 +325,51 @@ OTHER: dict[str, Callable[[Any], Any]] = {
     ),
     "transformer.fused_recurrent_gated_delta_rule": lambda d: ttnn.transformer.fused_recurrent_gated_delta_rule(
         *(d.real(1, 1, 2, 32) for _ in range(3)), d.real(1, 1, 2), d.real(1, 1, 2)
+    ),
+    "moreh_fold": lambda d: ttnn.moreh_fold(d.real(1, 32, 63, rm=True), None, [10, 10], [2, 4], [1, 1], [0, 0], [1, 1]),
+    "sharded_to_interleaved_partial": lambda d: ttnn.sharded_to_interleaved_partial(
+        _half(d), d.real(1, 1, 64, 64), 2, 1, memory_config=ttnn.DRAM_MEMORY_CONFIG
+    ),
+    "sparse_matmul": lambda d: ttnn.sparse_matmul(
+        d.real(1, 1, 32, 64),
+        d.real(1, 4, 64, 32),
+        sparsity=ttnn.to_layout(d.bits(1, 1, 1, 4), ttnn.ROW_MAJOR_LAYOUT),
+        program_config=ONE_CORE,
+    ),
+    "transformer.gated_delta_attn_seq": lambda d: ttnn.transformer.gated_delta_attn_seq(
+        *(d.real(2, 2, 128, 128, dtype=ttnn.float32) for _ in range(6)),
+        d.real(2, 2, 1, 1, dtype=ttnn.float32),
+        d.real(2, 2, 128, 32, dtype=ttnn.float32),
+    ),
+    "transformer.chunk_gated_delta_rule": lambda d: ttnn.transformer.chunk_gated_delta_rule(
+        *(d.real(1, 64, 2, 32) for _ in range(3)),
+        d.real(1, 64, 2, low=-1.0, high=0.0),
+        d.real(1, 64, 2, low=0.0, high=1.0),
+    ),
+    "transformer.paged_flash_multi_latent_attention_decode": lambda d: (
+        ttnn.transformer.paged_flash_multi_latent_attention_decode(
+            d.real(1, 1, 32, 64),
+            d.real(4, 1, 32, 64),
+            head_dim_v=32,
+            page_table_tensor=d.same([[2, 0, 1, 3]], ttnn.int32),
+            cur_pos_tensor=d.same([40], ttnn.int32),
+        )
+    ),
+    "experimental.create_qkv_heads_from_separate_tensors": lambda d: (
+        ttnn.experimental.create_qkv_heads_from_separate_tensors(
+            _by_users(d.real(2, 1, 32, 64)),
+            _by_users(d.real(2, 1, 32, 128)),
+            num_heads=2,
+            num_kv_heads=2,
+            transpose_k_heads=False,
+            memory_config=ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG,
+        )
+    ),
+    "experimental.indexed_fused_update_cache": lambda d: ttnn.experimental.indexed_fused_update_cache(
+        d.real(2, 1, 64, 32),
+        d.real(1, 1, 32, 32),
+        d.real(2, 1, 64, 32),
+        d.real(1, 1, 32, 32),
+        d.same([list(range(40, 72))], ttnn.int32),
     ),
 }

@@ -17,8 +17,7 @@ def _pooled(name: str, **more: Any) -> Callable[[Any], Any]:
     )
 
 
-NO_CALL_FOUND = "no call that ttnn accepts was found: "
-CANNOT: dict[str, tuple[Callable[[Any], Any] | None, str]] = {
+CANNOT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "adaptive_avg_pool2d": (_pooled("adaptive_avg_pool2d", output_size=[2, 2]), "L1_SMALL"),
     "adaptive_max_pool2d": (_pooled("adaptive_max_pool2d", output_size=[2, 2]), "L1_SMALL"),
     "avg_pool2d": (_pooled("avg_pool2d", kernel_size=[2, 2], stride=[2, 2], padding=[0, 0]), "L1_SMALL"),
@@ -66,23 +65,32 @@ CANNOT: dict[str, tuple[Callable[[Any], Any] | None, str]] = {
         lambda d: ttnn.scale_causal_mask_hw_dims_softmax_in_place(d.real(), 0.5, d.bits()),
         "not supported in default program config",
     ),
-    **{
-        name: (None, NO_CALL_FOUND + why)
-        for name, why in {
-            "dram_prefetcher": "it needs a global circular buffer",
-            "matmul_batched_weights": "it needs a program config of its own",
-            "sparse_matmul": "it needs a program config of its own",
-            "sharded_to_interleaved_partial": "it needs shards of a partial tensor",
-            "moreh_fold": "its input is laid out for one convolution",
-            "experimental.create_qkv_heads_from_separate_tensors": "its inputs are block-sharded over the heads",
-            "experimental.indexed_fused_update_cache": "its inputs are sharded over the users",
-            "transformer.chunk_gated_delta_rule": "it needs masks of its own",
-            "transformer.gated_delta_attn_seq": "it needs the inverse of its chunks",
-            "transformer.paged_flash_multi_latent_attention_decode": "it needs sharded heads",
-            "transformer.sparse_sdpa": "it needs a packed cache",
-            "transformer.sparse_sdpa_msa": "it needs a packed cache",
-        }.items()
-    },
+    "dram_prefetcher": (lambda d: ttnn.dram_prefetcher([d.real()], 1), "needs exactly one delivery target"),
+    "matmul_batched_weights": (
+        lambda d: ttnn.matmul_batched_weights(
+            d.real(1, 1, 32, 64), [d.real(1, 1, 64, 32)] * 2, memory_config=ttnn.DRAM_MEMORY_CONFIG
+        ),
+        "program_config must be provided",  # and a global circular buffer
+    ),
+    "transformer.sparse_sdpa": (
+        lambda d: ttnn.transformer.sparse_sdpa(
+            d.real(1, 1, 32, 64, rm=True),
+            d.real(1, 1, 64, 64, rm=True),
+            d.whole(1, 1, 32, 32, high=64, dtype=ttnn.uint32, rm=True),
+            32,
+            kv_format=ttnn.transformer.SparseKVFormat.BF16,
+        ),
+        "Blackhole-only",
+    ),
+    "transformer.sparse_sdpa_msa": (
+        lambda d: ttnn.transformer.sparse_sdpa_msa(
+            d.real(1, 1, 32, 64),
+            *(d.real(1, 1, 256, 64) for _ in range(2)),
+            d.whole(1, 1, 1, 1, high=2, dtype=ttnn.uint32, rm=True),
+        ),
+        "Blackhole-only",
+    ),
 }
-"""Ops with a golden function that do not run here: an attempt, None if there is none, and what its error says."""
+"""Op -> an attempt to call it, and what its error says."""
+# They run nothing on the device.
 ON_HOST = ("allocate_tensor_on_host", "pearson_correlation_coefficient", "to_dtype")
