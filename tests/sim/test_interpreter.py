@@ -16,6 +16,7 @@ from ttfamily.core.mesh.placement import put
 from ttfamily.errors import SimulatorError
 from ttfamily.sim.interpreter import TENSOR_FUNCTIONS, TRACE_FUNCTIONS
 from ttfamily.sim.methods import METHODS
+from ttfamily.sim.session import observed
 from ttfamily.sim.tensor import SimTensor
 
 if TYPE_CHECKING:
@@ -99,6 +100,25 @@ def test_operators_are_ops_too(bench: Operands) -> None:
     bench.check(x.tensor[0, :, 16:], [part[0, :, 16:] for part in x.local], roundings=0)
 
 
+def test_an_op_that_is_written_in_python_is_the_ops_that_it_calls(bench: Operands) -> None:
+    x, seen = bench.random(1, 1, 32, 64), []
+    part = ttnn.get_device_tensors(x.tensor)[0]
+    with observed(lambda name, *_: seen.append(name)):
+        assert ttnn.pearson_correlation_coefficient(x.local[0].float(), part) == 1.0
+        assert tuple(part[0].shape) == (1, 32, 64)
+    assert seen[0] == "ttnn.to_torch"
+    assert "ttnn.slice" in seen
+    assert not any("pearson" in name or "__getitem__" in name for name in seen)
+
+
+def test_what_an_op_does_on_host_is_ttnns_own(bench: Operands) -> None:
+    host = ttnn.from_torch(torch.arange(64.0).reshape(1, 1, 2, 32))
+    tiles = ttnn.to_layout(ttnn.to_dtype(host, ttnn.bfloat16), ttnn.TILE_LAYOUT)
+    assert type(tiles) is ttnn.Tensor
+    assert torch.equal(ttnn.to_torch(tiles).float(), torch.arange(64.0).reshape(1, 1, 2, 32))
+    assert torch.equal(ttnn.to_torch(ttnn.get_device_tensors(tiles.to(bench.mesh.device))[0]), ttnn.to_torch(tiles))
+
+
 # ---- kernels that are wrong
 
 
@@ -176,6 +196,18 @@ def test_an_op_with_nothing_to_do_returns_its_inputs_buffer(bench: Operands) -> 
     ttnn.deallocate(x.tensor)
     with pytest.raises(SimulatorError, match="it was deallocated"):
         bench.read(same)
+
+
+def test_an_op_with_nothing_to_do_on_one_devices_part_is_that_part(bench: Operands) -> None:
+    x = bench.random(1, 1, 32, 64, cut=3)
+    for part, want in zip(ttnn.get_device_tensors(x.tensor), x.local, strict=True):
+        for same in (
+            ttnn.to_layout(part, ttnn.TILE_LAYOUT),
+            part[:, :, :32],
+            ttnn.reshape(part, (1, 1, 32, 64)),
+            ttnn.squeeze(part, 2),
+        ):
+            assert torch.equal(ttnn.to_torch(same).double(), want)
 
 
 def test_a_buffer_freed_under_another_shape_cannot_be_read(bench: Operands) -> None:

@@ -82,6 +82,8 @@ def from_torch(
         placed = _allocate(values.shape[2:], dtype, layout, device, memory_config)
     if not mesh.computes and (tensor.is_meta or tensor.is_floating_point()):
         return placed  # the host's integers stay known: where a chunk starts says what attention reads
+    if device is None and placed.dtype not in CARRIER:
+        return placed
     rounded = round_to(values, placed.dtype)
     cell = Cell(rounded, placed.dtype, shared=same_memory(rounded, tensor))
     if cell.shared and not rounded.is_floating_point():

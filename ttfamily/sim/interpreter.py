@@ -17,7 +17,7 @@ from ttnn.decorators import FastOperation
 
 from ttfamily.errors import SimulatorError
 from ttfamily.sim import boundary, methods
-from ttfamily.sim.golden.kernel import golden_kernel
+from ttfamily.sim.golden.kernel import GoldenKernel, golden_kernel
 from ttfamily.sim.kernel_call import KernelCall, bind, signature_of
 from ttfamily.sim.mock_mesh import MockMesh
 from ttfamily.sim.structure import device_tensors_in, to_cells, with_tensors
@@ -113,6 +113,8 @@ class Interpreter:
             for tensor in device_tensors_in(made):
                 self._note(name, tensor)
             return made
+        if row is None:
+            _expect_allocated(name, (args, *kwargs.values()))
         with self.mesh.traces.only_compiled_programs(name):
             outputs = real(*args, **kwargs)
         if not self.mesh.computes:
@@ -129,6 +131,7 @@ class Interpreter:
             inputs=[tensor.cell for tensor in inputs],
             outputs=[tensor.cell for tensor in carriers],
             shapes=[tuple(tensor.shape) for tensor in carriers],
+            by_golden=isinstance(kernel, GoldenKernel),
         )
         if self.mesh.traces.capturing is not None:
             self.mesh.traces.capturing.note(call)
@@ -177,6 +180,17 @@ class Interpreter:
                 return golden_kernel(name, args, kwargs)
             except SimulatorError:
                 raise untaken from None  # of the two, the one that says what our kernel takes
+
+
+def _expect_allocated(name: str, arguments: Any) -> None:
+    """Refuse a tensor whose buffer was freed: many of ttnn's ops do not look, and end the process."""
+    if any(not tensor.is_allocated() for tensor in device_tensors_in(arguments)):
+        raise SimulatorError(
+            name,
+            got="a tensor that was deallocated",
+            expected="tensors that are allocated",
+            fix="Deallocate it after its last use.",
+        )
 
 
 def _carrier(output: ttnn.Tensor, inputs: list[SimTensor]) -> SimTensor:

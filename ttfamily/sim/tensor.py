@@ -137,13 +137,20 @@ class Part(Cell):
     @value.setter
     def value(self, value: torch.Tensor | None) -> None:
         if value is not None:
-            raise SimulatorError(
-                "simulated tensor",
-                got="a write into one device's part of a tensor",
-                expected="ops on the whole tensor",
-                fix="Write to the tensor that ttnn.get_device_tensors took apart.",
-            )
+            self.expect_one_shape()
         self.whole.value = None
+
+    def expect_one_shape(self) -> None:
+        """Refuse every write: the buffer is the whole tensor's.
+
+        :raises SimulatorError: always.
+        """
+        raise SimulatorError(
+            "simulated tensor",
+            got="a write into one device's part of a tensor",
+            expected="ops on the whole tensor",
+            fix="Write to the tensor that ttnn.get_device_tensors took apart.",
+        )
 
     @property
     def shared(self) -> bool:

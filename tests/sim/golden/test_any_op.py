@@ -29,10 +29,17 @@ if TYPE_CHECKING:
 
     from ttfamily.core.mesh.mesh import Mesh
 
-_spec = importlib.util.spec_from_file_location("any_op_calls", Path(__file__).with_name("calls.py"))
-calls = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(calls)
-Draw = calls.Draw
+
+def load(name: str) -> Any:
+    """A file of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"any_op_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+Draw = load("draw").Draw
+families, others, formulas, unreachable = map(load, ("elementwise", "others", "formulas", "unreachable"))
 Values = list[torch.Tensor]  # one of every device
 
 
@@ -48,25 +55,25 @@ def ttnn_op(name: str) -> Any:
 
 def all_calls() -> dict[str, Callable[[Any], Any]]:
     made: dict[str, Callable[[Any], Any]] = {}
-    for name, ((low, high), _) in calls.UNARY.items():
+    for name, ((low, high), _) in families.UNARY.items():
         made[name] = lambda d, name=name, low=low, high=high: ttnn_op(name)(d.real(low=low, high=high))
-    for name, ((low, high), _) in calls.UNARY_BACKWARD.items():
+    for name, ((low, high), _) in families.UNARY_BACKWARD.items():
         made[name] = lambda d, name=name, low=low, high=high: ttnn_op(name)(d.real(), d.real(low=low, high=high))
-    for name, (arguments, _) in calls.UNARY_WITH.items():
+    for name, (arguments, _) in families.UNARY_WITH.items():
         made[name] = lambda d, name=name, arguments=arguments: ttnn_op(name)(d.real(), *arguments)
-    for name in (*calls.BINARY, *calls.IN_PLACE):
+    for name in (*families.BINARY, *families.IN_PLACE):
         made[name] = lambda d, name=name: ttnn_op(name)(d.real(), d.real(low=0.25))
-    for name in calls.BINARY_BACKWARD:
+    for name in families.BINARY_BACKWARD:
         made[name] = lambda d, name=name: ttnn_op(name)(d.real(), d.real(low=0.25), d.real(low=0.25))
-    for name in calls.INTEGER:
+    for name in families.INTEGER:
         made[name] = lambda d, name=name: ttnn_op(name)(d.whole(low=1, high=1000), d.whole(low=1, high=8))
-    return made | calls.OTHER
+    return made | others.OTHER
 
 
 CALLS = all_calls()
 # Which operands an op writes, by their place among those that its call makes; the others keep what they hold.
 WRITES: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(calls.IN_PLACE, (0,)),
+    **dict.fromkeys(families.IN_PLACE, (0,)),
     **dict.fromkeys(
         (
             "logical_not_", "fill_cache", "update_cache", "kv_cache.fill_cache_for_user_",
@@ -77,6 +84,8 @@ WRITES: dict[str, tuple[int, ...]] = {
     ),
     "copy": (1,),
     "experimental.slice_write": (1,),
+    "experimental.indexed_fused_update_cache": (0, 2),
+    "sharded_to_interleaved_partial": (1,),
     "moreh_clip_grad_norm": (0, 1),
     "moreh_bmm_backward": (3, 4),
     "moreh_dot_backward": (3, 4),
@@ -116,7 +125,7 @@ def test_more_than_300_ops_run_beside_those_with_kernels_of_ours() -> None:
 
 def test_every_op_with_a_golden_function_is_called_or_has_a_reason_why_not() -> None:
     known = {name.removeprefix("ttnn.") for name, op in operations().items() if op.golden_function is not None}
-    groups = [set(group) for group in (ROWS, CALLS, UNUSABLE, calls.CANNOT, calls.ON_HOST)]
+    groups = [set(group) for group in (ROWS, CALLS, UNUSABLE, unreachable.CANNOT, unreachable.ON_HOST)]
     assert known - set.union(*groups) == set()
     assert set.union(*groups[1:]) - known == set()  # none is named that ttnn does not have
     twice = {name for i, group in enumerate(groups) for other in groups[i + 1 :] for name in group & other}
@@ -143,9 +152,9 @@ def test_every_other_op_is_refused_by_name() -> None:
 
 
 @only_n300
-@pytest.mark.parametrize("name", [name for name, (attempt, _) in calls.CANNOT.items() if attempt])
+@pytest.mark.parametrize("name", unreachable.CANNOT)
 def test_what_is_said_to_be_out_of_reach_is(mesh: Mesh, name: str) -> None:
-    attempt, message = calls.CANNOT[name]
+    attempt, message = unreachable.CANNOT[name]
     with pytest.raises((SimulatorError, RuntimeError), match=message):
         attempt(Draw(mesh))
 
@@ -203,18 +212,18 @@ def test_an_op_writes_what_it_should_and_nothing_else(mesh: Mesh, name: str) -> 
 
 
 def elementwise_formulas() -> Iterator[tuple[str, Callable[..., torch.Tensor]]]:
-    for table in (calls.UNARY, calls.UNARY_WITH):
+    for table in (families.UNARY, families.UNARY_WITH):
         for name, (arguments, formula) in table.items():
             if formula is not None:
-                extra = arguments if table is calls.UNARY_WITH else ()
+                extra = arguments if table is families.UNARY_WITH else ()
                 yield name, lambda x, formula=formula, extra=extra: formula(x, *extra)
-    for table in (calls.BINARY, calls.IN_PLACE):
+    for table in (families.BINARY, families.IN_PLACE):
         yield from ((name, formula) for name, formula in table.items() if formula is not None)
 
 
 FORMULAS = dict(elementwise_formulas())
-DERIVATIVES = {name: formula for name, (_, formula) in calls.UNARY_BACKWARD.items() if formula is not None} | {
-    name: formula for name, formula in calls.BINARY_BACKWARD.items() if formula is not None
+DERIVATIVES = {name: formula for name, (_, formula) in families.UNARY_BACKWARD.items() if formula is not None} | {
+    name: formula for name, formula in families.BINARY_BACKWARD.items() if formula is not None
 }
 
 
@@ -241,22 +250,22 @@ def test_gradients_are_those_of_autograd_in_float64(mesh: Mesh, name: str) -> No
 
 
 @only_n300
-@pytest.mark.parametrize("name", calls.OTHER_FORMULAS)
+@pytest.mark.parametrize("name", formulas.OTHER_FORMULAS)
 def test_other_values_are_those_of_an_independent_formula(mesh: Mesh, name: str) -> None:
     results, draw = outputs(mesh, name)
     for device in range(mesh.device.get_num_devices()):
         operands = [values[device] for values in draw.values]
-        want = calls.OTHER_FORMULAS[name](*(x.double() if x.is_floating_point() else x.long() for x in operands))
+        want = formulas.OTHER_FORMULAS[name](*(x.double() if x.is_floating_point() else x.long() for x in operands))
         for result, expected in zip(results, want if isinstance(want, tuple) else (want,), strict=False):
             assert_rounded(read(result)[device], expected.reshape(tuple(result.shape)))
 
 
 @only_n300
-@pytest.mark.parametrize("name", calls.INTEGER)
+@pytest.mark.parametrize("name", families.INTEGER)
 def test_integers_are_exact(mesh: Mesh, name: str) -> None:
     (result,), draw = outputs(mesh, name)
     for got, a, b in zip(read(result), *draw.values, strict=True):
-        assert torch.equal(got, calls.INTEGER[name](a.long(), b.long()))
+        assert torch.equal(got, families.INTEGER[name](a.long(), b.long()))
 
 
 @pytest.mark.parametrize("device_mesh", ["t3k", "1x1"])

@@ -149,6 +149,23 @@ def test_what_a_golden_function_does_not_know_is_refused(bench: Operands, call: 
         call(bench.random(1, 1, 32, 64).tensor)  # type: ignore[operator]
 
 
+def test_a_freed_tensor_is_refused_where_ttnn_would_end_the_process(bench: Operands) -> None:
+    x = bench.random(1, 1, 32, 64).tensor
+    ttnn.deallocate(x)
+    for use in (lambda: ttnn.relu(x), lambda: ttnn.stack([x, x], 0), lambda: ttnn.topk(x, k=8)):
+        with pytest.raises(SimulatorError, match="got a tensor that was deallocated"):
+            use()
+
+
+def test_a_write_into_one_devices_part_is_refused(bench: Operands) -> None:
+    x = bench.random(1, 1, 32, 64, cut=3)
+    if bench.mesh.tensor_parallel == 1:
+        pytest.skip("the part of a mesh of one chip is the whole")
+    with pytest.raises(SimulatorError, match="a write into one device's part"):
+        ttnn.multiply_(ttnn.get_device_tensors(x.tensor)[0], 2.0)
+    bench.check(x.tensor, x.local, roundings=0)
+
+
 def _sampling(x: ttnn.Tensor) -> list[ttnn.Tensor]:
     rows = {"device": x.device(), "layout": ttnn.ROW_MAJOR_LAYOUT}
     values, places = ttnn.topk(x, 32, dim=-1)
