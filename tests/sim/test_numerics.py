@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 
+import ttfamily
 from ttfamily.core.mesh.mesh import Mesh, check_numerics, open_mesh
 from ttfamily.errors import MeshError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # 512 ones and 512 numbers of which 16 are less than half a unit of 512: a bfloat16 Dst takes none of them.
 SCRIPT = """
@@ -38,6 +43,13 @@ def test_unknown_numerics_are_refused() -> None:
 def test_a_mesh_without_values_to_add_has_no_engine() -> None:
     with pytest.raises(MeshError, match="numerics: got the engine's on a dry mesh; expected a simulated mesh"):
         open_mesh("n150", "dry", numerics="engine")
+
+
+def test_load_hands_its_numerics_to_the_mesh(small_checkpoint: Path, mesh: Mesh) -> None:
+    with pytest.raises(MeshError, match="the engine's on a simulated mesh that was opened with others"):
+        ttfamily.load(small_checkpoint, mesh=mesh, numerics="engine")
+    with pytest.raises(MeshError, match="the engine's on a dry mesh"):
+        ttfamily.load(small_checkpoint, device="dry", numerics="engine")
 
 
 def test_a_mesh_that_is_open_keeps_its_numerics(mesh: Mesh) -> None:

@@ -164,7 +164,7 @@ def _no_notes(monkeypatch: pytest.MonkeyPatch) -> None:
 @ON_ONE_MESH
 def test_an_ill_conditioned_draw_passes_and_is_counted(mesh: Mesh) -> None:
     before = RUN.tallies[RUN.group].excused
-    attention_of(Steep, mesh, 20, tuple(range(20, 44)))  # one of 20 seeds misses the bound
+    attention_of(Steep, mesh, 22, tuple(range(20, 44)))  # a quarter of all seeds misses the bound
     assert RUN.tallies[RUN.group].excused == before + 1
 
 

@@ -8,7 +8,7 @@ import torch
 import ttnn
 
 from ttfamily.core.config.precision import ttnn_dtype
-from ttfamily.core.layout.flash_programs import decode_flash, merge_fits, prefill_flash
+from ttfamily.core.layout.flash_programs import decode_flash, flash_kernel, merge_fits, prefill_flash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,6 +66,7 @@ class FlashAttention:
         self.arguments: dict[str, Any] = {
             "scale": torch.tensor(plan.spec.attention.scale, dtype=torch.float32).item(),
             "sliding_window_size": window if window is not None and window < plan.max_seq_len else None,
+            "compute_kernel_config": flash_kernel(cache.format),
         }
         self.decode_flash = decode_flash(
             programs,

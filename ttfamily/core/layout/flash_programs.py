@@ -12,6 +12,7 @@ from ttfamily.core.layout.programs import ROTATION_TILES
 from ttfamily.tiles import BF16_TILE_BYTES, TILE, tiles
 
 if TYPE_CHECKING:
+    from ttfamily.core.config.precision import Format
     from ttfamily.core.layout.programs import Programs
 
 CHUNKS = (256, 128, 64, 32)  # tokens of keys, and of queries, that are taken at once
@@ -62,6 +63,20 @@ def decode_flash(
         if needed(chunk, cores) <= programs.room:
             return _config(programs, TILE, chunk, cores)
     raise programs.too_large(who, f"{heads} heads of {head_dim} in flash decode", needed(TILE, 1))
+
+
+def flash_kernel(cache: Format) -> ttnn.WormholeComputeKernelConfig:
+    """The fidelity of both products, and sums in bfloat16, as ttnn has them without a config.
+
+    ttnn's HiFi2 drops the last bit of queries and probabilities: where scores are large it is seen. So a bf16 cache,
+    which is asked for where accuracy counts, has HiFi3 as bf16 weights do.
+
+    :param cache: the format of keys and values.
+    """
+    fidelity = ttnn.MathFidelity.HiFi3 if cache == "bf16" else ttnn.MathFidelity.HiFi2
+    return ttnn.WormholeComputeKernelConfig(
+        math_fidelity=fidelity, math_approx_mode=True, fp32_dest_acc_en=False, packer_l1_acc=False
+    )
 
 
 def merge_fits(programs: Programs, width: int) -> bool:
