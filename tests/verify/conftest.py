@@ -51,6 +51,7 @@ class Bench:
         checker = OpChecker(self.mesh, reader, heartbeat, found.append)
         for stage in stream(self.subject, self.checkpoint, self.mesh, policy("accuracy"), checker):
             checker.stage = stage
+        checker.finish()
         return found
 
     @property

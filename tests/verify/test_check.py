@@ -75,6 +75,14 @@ def test_another_op_in_the_stream_ends_the_comparison_and_names_both(bench: Any,
         bench.check()
 
 
+def test_a_stream_that_ends_early_is_found(bench: Any, tmp_path: Any) -> None:
+    count = bench.expect()
+    last = tmp_path / "values" / f"{count - 1}.pt"
+    last.with_name(f"{count}.pt").write_bytes(last.read_bytes())
+    with pytest.raises(StreamDiffers, match="the end of the stream on the device, where the simulator has ttnn"):
+        bench.check()
+
+
 def test_ops_go_through_the_door_once_and_it_is_closed_after_them(bench: Any) -> None:
     from ttnn.decorators import FastOperation
 

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfamily.sim.formats import round_to
-from ttfamily.sim.table import ROWS
 from ttfamily.verify.compare import EQUAL, ONE_ROUNDING, UNITS, Bound, bound_of, difference
 from ttfamily.verify.door import OpCall
 
@@ -159,11 +158,3 @@ def test_a_matmul_whose_operands_are_cut_as_the_matrix_unit_cuts_them_is_within_
     config = SimpleNamespace(math_fidelity=SimpleNamespace(name=fidelity), fp32_dest_acc_en=True)
     bound = bound_of(call("linear", ttnn.bfloat16, ttnn.bfloat16, compute_kernel_config=config), ttnn.bfloat16)
     assert difference(got, exact.bfloat16(), ttnn.bfloat16).within(bound)
-
-
-def test_every_op_that_the_simulator_knows_has_a_class_of_its_own_but_attention() -> None:
-    from ttfamily.verify import compare
-
-    classes = compare.MOVES | compare.ELEMENTWISE | compare.NORMS | compare.ROTATIONS | compare.MATMULS | compare.SUMS
-    own = {name for name in ROWS if "attention" in name} | {"to_torch", "deallocate"}
-    assert set(ROWS) - classes - own == set()

@@ -96,7 +96,7 @@ def test_only_the_part_that_was_not_finished_is_not_as_planned() -> None:
 
 def test_a_page_shows_what_is_wrong_and_nothing_is_markup() -> None:
     text = page(attrs.evolve(GOOD, ops=(WRONG,), invariants=(BROKEN,), problems=(HANG,)))
-    for shown in ("1 wrong", "not finite", "got &lt;nan&gt;", "slot 3 &amp; others", "hang: ttnn.linear", "tt-smi -r"):
+    for shown in ("1 wrong", "infinite", "got &lt;nan&gt;", "slot 3 &amp; others", "hang: ttnn.linear", "tt-smi -r"):
         assert shown in text
     assert "<nan>" not in text
 

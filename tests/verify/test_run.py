@@ -10,6 +10,7 @@ import pytest
 
 from ttfamily.discovery import discover
 from ttfamily.errors import FamilyError, MeshError
+from ttfamily.verify import compare
 from ttfamily.verify.page import page
 from ttfamily.verify.run import VerifyOptions, verify
 
@@ -46,6 +47,12 @@ def test_every_op_of_the_stream_is_compared(report: Report) -> None:
         "transformer.scaled_dot_product_attention", "transformer.paged_scaled_dot_product_attention_decode",
         "copy_host_to_device_tensor",
     }  # fmt: skip
+
+
+def test_every_op_of_the_stream_has_a_bound_of_its_kind(report: Report) -> None:
+    kinds = compare.MOVES | compare.ELEMENTWISE | compare.NORMS | compare.ROTATIONS | compare.MATMULS | compare.SUMS
+    others = {row.op for row in report.ops if row.op.removeprefix("ttnn.") not in kinds}
+    assert {name for name in others if "attention" not in name} == set()
 
 
 def test_no_time_of_a_simulated_mesh_is_reported(report: Report) -> None:

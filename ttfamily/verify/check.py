@@ -88,6 +88,16 @@ class OpChecker:
             self._found(self._compared(call, arguments, results, want))
         return returned
 
+    def finish(self) -> None:
+        """Make sure that the simulator's stream has ended too.
+
+        :raises StreamDiffers: if it goes on.
+        """
+        left = self._expected.next()
+        if left is not None:
+            message = f"the end of the stream on the device, where the simulator has {left.name}({left.arguments})"
+            raise StreamDiffers(message)
+
     def _compared(self, call: OpCall, arguments: str, results: list[ttnn.Tensor], want: ExpectedCall) -> Checked:
         differences, bounds, failures = [], [], []
         for result, values in zip(results, want.outputs, strict=True):

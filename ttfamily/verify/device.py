@@ -84,6 +84,7 @@ def _ops(job: Job, subject: Subject, mesh: Mesh, heartbeat: Heartbeat, events: E
         checker = OpChecker(mesh, ExpectedReader(job.expected(subject.name)), heartbeat, found)
         for stage in stream(subject, job.checkpoint(subject.name), mesh, policy(job.precision), checker):
             checker.stage = stage
+        checker.finish()
 
     return run
 

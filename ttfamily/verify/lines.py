@@ -46,9 +46,9 @@ def _listed(value: object) -> str:
 
 
 def error(units: float | None) -> str:
-    """An error in units of the last place; what is not finite, or wrong where nothing may differ, has no number."""
+    """An error in units of the last place; a value that is not finite, or an integer that differs, is off by all."""
     if units is None:
-        return "not finite"
+        return "infinite"
     return "0" if units == 0 else f"{units:.3g}"
 
 
