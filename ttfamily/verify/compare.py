@@ -8,9 +8,9 @@ largest of its block of 16). The bounds follow from what the matrix and vector u
 - An elementwise op rounds its result once, half a unit if to nearest and one if it cuts; the vector unit's
   approximations of silu and gelu are allowed another.
 - A norm multiplies a row by a statistic which is itself rounded, and by a weight: a unit for each.
-- A matmul multiplies cut significands. ``MVMUL`` takes 7 bits of an activation below HiFi3 and 5 of a weight in LoFi
-  (tt-isa-documentation, Wormhole, ``SrcASrcB.md``), always towards zero, so a product loses up to 2**-6 and 2**-4 of
-  itself, and half of that on average. Sums in bfloat16 add half a unit for each 16 products, as a random walk.
+- A matmul multiplies significands that its fidelity cuts, on the device and in the simulator alike
+  (``sim/fidelity.py``), so their products are the same. Its result is rounded once. Sums in bfloat16, which the
+  simulator makes in float32, add half a unit for each 16 products, as a random walk.
 - Flash attention is two such products and an exponential, rounded to bfloat16 between them.
 - A sum over devices rounds once for each device.
 
@@ -21,6 +21,7 @@ or to its row's root mean square, whichever is larger: sums cancel, and their er
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -61,8 +62,6 @@ ROTATIONS = frozenset({
 })  # fmt: skip
 MATMULS = frozenset({"linear", "matmul"})
 SUMS = frozenset({"all_reduce", "reduce_scatter"})
-CUT_UNITS = {"LoFi": 8.0 + 2.0, "HiFi2": 2.0, "HiFi3": 1.0, "HiFi4": 0.0}  # of bfloat16: 2**-4 + 2**-6, 2**-6, 2**-7
-DEFAULT_FIDELITY = "LoFi"  # the widest bound, where a call names none
 
 
 @attrs.frozen(kw_only=True)
@@ -118,7 +117,7 @@ def bound_of(call: OpCall, output: ttnn.DataType) -> Bound:
     if name in ELEMENTWISE:
         return _spread(UNITS_OFF, tail=1)
     if name in MATMULS:
-        return _spread(1.0 + _product_units(call))
+        return _spread(1.0 + _units_of_sums(call))
     # The rest is attention, and what a plugin's own block runs.
     return _spread(UNITS_OFF if name in NORMS | ROTATIONS | SUMS else 2 * UNITS_OFF)
 
@@ -134,15 +133,13 @@ def _spread(units: float, tail: int = TAIL) -> Bound:
     return Bound(together=units, worst=tail * units)
 
 
-def _product_units(call: OpCall) -> float:
-    """Units that a matmul's operands lose before they are multiplied, and its sums while they are added."""
+def _units_of_sums(call: OpCall) -> float:
+    """Units that a matmul's sums lose while they are added."""
     config = call.kwargs.get("compute_kernel_config")
-    fidelity = DEFAULT_FIDELITY if config is None else config.math_fidelity.name
-    units = CUT_UNITS[fidelity]
-    if config is None or not config.fp32_dest_acc_en:
-        inner = call.tensors[0].shape[-1]
-        units += 0.5 * max(1.0, inner / BLOCK) ** 0.5
-    return units
+    if config is not None and config.fp32_dest_acc_en:
+        return 0.0
+    inner: int = call.tensors[0].shape[-1]
+    return 0.5 * math.sqrt(max(1.0, inner / BLOCK))
 
 
 def difference(got: torch.Tensor, want: torch.Tensor, output: ttnn.DataType) -> Difference:
