@@ -77,9 +77,9 @@ class Engine:
         if kept == SIGNIFICANT[ttnn.bfloat16]:
             x = x.bfloat16()  # exact by now
         upper = x if SIGNIFICANT[format_] <= first else leading(x, first)
-        both = {"activations": [upper, rest(x, upper)], "weights": [x, upper]}
-        one = upper if self.phases == 1 or (self.phases == 2 and side == "activations") else x  # noqa: PLR2004
-        return both[side] if self.phases == 3 else [one]  # noqa: PLR2004
+        if self.phases == 3:  # noqa: PLR2004
+            return [upper, rest(x, upper)] if side == "activations" else [x, upper]
+        return [upper if self.phases == 1 or (self.phases == 2 and side == "activations") else x]  # noqa: PLR2004
 
     def by_phase(self, x: torch.Tensor, format_: ttnn.DataType, side: Side) -> list[torch.Tensor]:
         """Return what each phase multiplies of an operand."""
