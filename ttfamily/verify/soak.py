@@ -28,7 +28,7 @@ class Soak:
 
     :param steps: that were run.
     :param drift: the first step whose logits are not those of the first round, and how; empty if there is none.
-    :param dram: bytes that were allocated on each chip when every length had been read once, and the most after that.
+    :param dram: bytes that were allocated on each chip after the first round, and the most after that.
     """
 
     steps: int
@@ -67,9 +67,7 @@ def soak(model: Model, steps: int, beat: Callable[[int], None]) -> Soak:
             elif not drift:
                 drift = _difference(logits, first[place], number * ROUND + place)
         allocated.append(model.mesh.dram_bytes()[0])
-    # Programs lie in DRAM too; every length has been compiled when each has been read once.
-    settled = allocated[min(len(BETWEEN), rounds - 1) - 1 :]
-    return Soak(steps=rounds * ROUND, drift=drift, dram=(settled[0], max(settled)))
+    return Soak(steps=rounds * ROUND, drift=drift, dram=(allocated[0], max(allocated)))
 
 
 def _difference(logits: torch.Tensor, first: torch.Tensor, number: int) -> str:

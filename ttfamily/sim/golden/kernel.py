@@ -49,7 +49,7 @@ class _Operand:
     def write(self, values: torch.Tensor) -> None:
         """Put new values into the cell, ``[rows | 1, cols | 1, *local_shape]``."""
         self.cell.expect_one_shape()
-        self.cell.value = round_to(values, self.cell.dtype)
+        self.cell.write(round_to(values, self.cell.dtype))
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -30,7 +30,7 @@ def _written_by_host(name: str) -> None:
         (values,) = golden_kernel(f"ttnn.{name}", args, kwargs)()
         value = round_to(values, tensor.dtype)
         if isinstance(given, SimTensor):
-            given.cell.value = value
+            given.cell.write(value)
             return SimTensor.carrying(tensor, given.cell)
         return SimTensor.carrying(tensor, Cell(value, tensor.dtype))
 
