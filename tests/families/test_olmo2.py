@@ -307,7 +307,7 @@ def test_the_bytes_of_own_weights_are_in_plan_and_budget_to_the_byte(mesh: str) 
         held = sum(parameter.dram_bytes for parameter in model.transformer.parameters())
         loaded_bytes = held + budget.context["page_table"]
         small = 3 * 12 * 32  # tokens and two kinds of positions of a step
-        assert model.mesh.dram_bytes()[0] == loaded_bytes + small
+        assert model.mesh.dram_bytes()[0] == loaded_bytes + small + budget.running["logits"]  # which the trace keeps
         own = {slot: size for slot, size in budget.weights.items() if slot in OWN}
     report = plan_model(ttfamily.HfConfig.of(config), OLMO2, name="olmo2", mesh=mesh, precision="accuracy", users=4)
     assert {cut.slot: cut.held for cut in report.cuts if cut.slot in OWN} == own

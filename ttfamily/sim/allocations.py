@@ -43,7 +43,7 @@ class Allocations:
             return None
         known = cell.allocation
         for alias in () if known else cell.shapes:  # the same buffer in another shape
-            known = known or alias.allocation
+            known = known or alias.whole.allocation
         new = known is None
         if known is None:
             known = Allocation(

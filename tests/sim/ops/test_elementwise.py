@@ -130,7 +130,8 @@ def test_an_activation_that_is_not_simulated_is_refused(bench: Operands) -> None
 def test_an_activation_may_be_given_by_its_name(bench: Operands, name: str, function: Any) -> None:
     x, weight = bench.random(1, 1, 32, 64, cut=3), bench.random(1, 1, 64, 32)
     want = [function(a @ b) for a, b in zip(x.local, weight.local, strict=True)]
-    bench.check(ttnn.linear(x.tensor, weight.tensor, activation=name), want)
+    whole = ttnn.WormholeComputeKernelConfig(math_fidelity=ttnn.MathFidelity.HiFi4)  # multiplies every bit
+    bench.check(ttnn.linear(x.tensor, weight.tensor, activation=name, compute_kernel_config=whole), want)
 
 
 @pytest.mark.kernel("ttnn.typecast")
