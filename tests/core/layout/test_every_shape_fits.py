@@ -78,7 +78,7 @@ def test_ttnn_takes_every_op_of_an_awkward_width(name: str, case: tuple[Any, ...
         "num_attention_heads": heads, "num_key_value_heads": key_value_heads, "head_dim": head_dim,
         "hidden_size": hidden, "intermediate_size": wide, "attention_bias": bias, "mlp_bias": bias, "vocab_size": 99,
     }  # fmt: skip
-    run_dry(name, sizes, users, prompt, precision)
+    run_dry(name, sizes, users, prompt, precision, warm_up=True)
 
 
 @MESHES
@@ -130,16 +130,35 @@ def test_ttnn_takes_every_op_of_any_shape_on_larger_meshes(
 
 
 def run_dry(
-    name: str, sizes: dict[str, Any], users: int, prompt: int, precision: str, scheme: Scheme | None = None
+    name: str,
+    sizes: dict[str, Any],
+    users: int,
+    prompt: int,
+    precision: str,
+    scheme: Scheme | None = None,
+    *,
+    warm_up: bool = False,
 ) -> None:
     config = LlamaConfig(num_hidden_layers=1, max_position_embeddings=LONGEST, **sizes)
     config.architectures = ["LlamaForCausalLM"]
-    run(config, name, users, prompt, precision, scheme)
+    run(config, name, users, prompt, precision, scheme, warm_up=warm_up)
 
 
-def run(config: PretrainedConfig, name: str, users: int, prompt: int, precision: str, scheme: Scheme | None) -> None:
-    """Prefill a prompt and decode a step; both get as far as reading the logits, which a dry mesh does not have."""
-    options: dict[str, Any] = {"precision": precision, "max_batch_size": users, "scheme": scheme}
+def run(
+    config: PretrainedConfig,
+    name: str,
+    users: int,
+    prompt: int,
+    precision: str,
+    scheme: Scheme | None,
+    *,
+    warm_up: bool = False,
+) -> None:
+    """Prefill a prompt and decode a step; both get as far as reading the logits, which a dry mesh does not have.
+
+    :param warm_up: take every other prompt length too.
+    """
+    options: dict[str, Any] = {"precision": precision, "max_batch_size": users, "scheme": scheme, "warm_up": warm_up}
     with tempfile.TemporaryDirectory() as folder:
         config.save_pretrained(Path(folder))
         with ttfamily.load(folder, mesh=name, device="dry", **options) as model:
