@@ -63,10 +63,10 @@ def test_logits_on_a_larger_mesh(
 ) -> None:
     hf = make_model(data.draw(configs(family)), seed)
     options = {"max_batch_size": len(batch.tokens), "max_seq_len": 160}
-    with loaded(hf, name, **options) as model:
+    with loaded(hf, name, warm_up=family == "llama", **options) as model:  # by a trace in one family of each mesh
         got = run(model, batch, seed, STEPS)
     compare(got, expect(hf, batch, seed, STEPS), MODEL_PCC)
-    with loaded(hf, "n150", **options) as model:
+    with loaded(hf, "n150", warm_up=False, **options) as model:
         compare(got[:5], run(model, batch, seed, 4), SAME_PCC)
 
 

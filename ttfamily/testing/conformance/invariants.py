@@ -47,17 +47,23 @@ class InvariantTests(Subject):
     """Small models with :data:`SLOTS` slots."""
 
     @contextmanager
-    def small(self, mesh: Mesh, data: Data, seed: int) -> Iterator[Model]:
+    def small(self, mesh: Mesh, data: Data, seed: int, *, warm_up: bool = False) -> Iterator[Model]:
         """Draw a model and load it."""
-        with self.both(mesh, data, seed) as (_, model):
+        with self.both(mesh, data, seed, warm_up=warm_up) as (_, model):
             yield model
 
     @contextmanager
-    def both(self, mesh: Mesh, data: Data, seed: int) -> Iterator[tuple[PreTrainedModel, Model]]:
-        """Draw a model and load it: as Hugging Face has it, and as we have it."""
+    def both(
+        self, mesh: Mesh, data: Data, seed: int, *, warm_up: bool = False
+    ) -> Iterator[tuple[PreTrainedModel, Model]]:
+        """Draw a model and load it: as Hugging Face has it, and as we have it.
+
+        :param warm_up: decode by a trace. Where the trace is not what is tested, compiling every program that could
+            run would take longer than the test.
+        """
         config = self.draw(data, layers=2, most_weights=SMALL, trained=st.sampled_from(MODEL_LENGTHS))
         hf = make_model(config, seed)
-        with self.loaded(hf, mesh, max_batch_size=SLOTS, max_seq_len=LONGEST) as model:
+        with self.loaded(hf, mesh, max_batch_size=SLOTS, max_seq_len=LONGEST, warm_up=warm_up) as model:
             yield hf, model
 
     @drawn(5, counts=PROMPTS, order=st.permutations(range(SLOTS)), seed=SEEDS)
@@ -130,7 +136,7 @@ class InvariantTests(Subject):
     def test_a_refilled_slot_forgets_what_it_held(
         self, tt_mesh: Mesh, data: Data, first: int, second: int, seed: int
     ) -> None:
-        with self.small(tt_mesh, data, seed) as model:
+        with self.small(tt_mesh, data, seed, warm_up=True) as model:
             vocab = model.spec.vocab_size
             fresh = run(model, {2: random_tokens(vocab, second, seed)}, seed)
             run(model, {2: random_tokens(vocab, first, seed + 1), 4: random_tokens(vocab, first, seed + 2)}, seed)
@@ -139,7 +145,7 @@ class InvariantTests(Subject):
 
     @drawn(5, two=st.tuples(lengths(LONGEST - STEPS), lengths(LONGEST - STEPS)), seed=SEEDS)
     def test_a_trace_equals_eager(self, tt_mesh: Mesh, data: Data, two: tuple[int, int], seed: int) -> None:
-        with self.small(tt_mesh, data, seed) as model:
+        with self.small(tt_mesh, data, seed, warm_up=True) as model:
             vocab, users = model.spec.vocab_size, dict(zip((1, 4), two, strict=True))
             for slot, count in users.items():
                 model.prefill(random_tokens(vocab, count, seed + slot), slot)

@@ -61,11 +61,12 @@ class LogitTests(Subject):
         self, two_meshes: tuple[str, ...], tt_device: str, data: Data, batch: Batch, seed: int
     ) -> None:
         hf = make_model(self.draw(data, **MODELS), seed)
+        options = {"max_batch_size": len(batch.tokens), "max_seq_len": LONGEST + STEPS, "warm_up": False}
         logits = []
         for name in two_meshes:
             mesh = open_mesh(name, tt_device)
             try:
-                with self.loaded(hf, mesh, max_batch_size=len(batch.tokens), max_seq_len=LONGEST + STEPS) as model:
+                with self.loaded(hf, mesh, **options) as model:
                     logits.append(run(model, batch, seed, 4))
             finally:
                 mesh.close()
