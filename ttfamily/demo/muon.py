@@ -27,13 +27,11 @@ LIKE_ADAMW = 0.2  # root mean square of AdamW's updates
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and without weight decay.
 
-    :param matrices: parameters of two dimensions.
-    :param dtype: of the products; by default whichever this CPU multiplies faster.
+    :param matrices: parameters of two dimensions; their products are in whichever dtype this CPU multiplies faster.
     """
 
-    def __init__(self, matrices: Iterable[torch.nn.Parameter], *, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, matrices: Iterable[torch.nn.Parameter]) -> None:
         super().__init__(matrices, {"lr": 0.0})
-        self._dtype = dtype
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # a closure is not needed
@@ -42,7 +40,7 @@ class Muon(torch.optim.Optimizer):
             for matrix in group["params"]:
                 past = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
                 past.lerp_(matrix.grad, 1 - MOMENTUM)
-                update = orthogonal(matrix.grad.lerp(past, MOMENTUM), self._dtype or product_dtype(len(matrix)))
+                update = orthogonal(matrix.grad.lerp(past, MOMENTUM), product_dtype(len(matrix)))
                 matrix.add_(update, alpha=-group["lr"] * LIKE_ADAMW * math.sqrt(max(matrix.shape)))
 
 

@@ -153,7 +153,7 @@ def to_torch(
         cell.value = None  # freed through another shape of the same buffer
     value = as_host(cell.read(), cell.dtype)
     if mesh_composer is not None:
-        parts = [ttnn.from_torch(part.contiguous()) for part in _every_device(value, mesh.shape)]
+        parts = [ttnn.from_torch(part.contiguous()) for part in every_device(value, mesh.shape)]
         out = real(ttnn.from_host_shards(parts, ttnn.MeshShape(*mesh.shape)), mesh_composer=mesh_composer)
     elif len(mesh.split(tensor)) == 1:
         out = value[0, 0].clone()
@@ -255,7 +255,8 @@ def unwritten(mesh: MockMesh, tensor: ttnn.Tensor) -> ttnn.Tensor:
     return _filled(mesh, tensor, float("nan") if carrier.is_floating_point else torch.iinfo(carrier).min)
 
 
-def _every_device(value: torch.Tensor, mesh_shape: tuple[int, int]) -> list[torch.Tensor]:
+def every_device(value: torch.Tensor, mesh_shape: tuple[int, int]) -> list[torch.Tensor]:
+    """Return the local values of each device, in row-major order of the mesh."""
     return list(value.expand(*mesh_shape, *value.shape[2:]).flatten(0, 1))
 
 

@@ -54,7 +54,7 @@ def from_device(
     value = as_host(cell_of(tensor, "ttnn.from_device").read(), tensor.dtype)
     if len(mesh.split(tensor)) == 1:
         return _host_shard(value[0, 0], tensor)
-    parts = value.expand(*mesh.shape, *value.shape[2:]).flatten(0, 1)
+    parts = boundary.every_device(value, mesh.shape)
     return ttnn.from_host_shards([_host_shard(part, tensor) for part in parts], ttnn.MeshShape(*mesh.shape))
 
 

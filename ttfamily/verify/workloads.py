@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import ttnn
 
+from ttfamily.core.blocks.ccl import way
 from ttfamily.core.config.precision import WeightPrecision, ttnn_dtype
 from ttfamily.core.layout.programs import Programs
 from ttfamily.core.mesh.placement import put
@@ -150,7 +151,7 @@ class Workloads:
         passing = {n: phases * link_bytes(whole[n], axis) for n in widths}
 
         def run(x: ttnn.Tensor) -> ttnn.Tensor:
-            return getattr(ttnn, op)(x, 3, cluster_axis=number)
+            return getattr(ttnn, op)(x, 3, **way(self._mesh, number))  # as the blocks call it
 
         pair = self._pair(op, widths, lambda n: lambda: run(inputs[n]), passing)
         small = inputs[widths[0]]

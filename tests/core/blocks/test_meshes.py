@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+import ttnn
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import FalconConfig, LlamaConfig, MistralConfig
 
+from ttfamily.sim.session import observed
 from ttfamily.testing import strategies
 from ttfamily.testing.conformance.logits import MODEL_PCC, SAME_PCC, STEPS, compare, expect, run
 from ttfamily.testing.models import loaded, make_model
@@ -89,3 +92,34 @@ def test_slots_are_spread_over_the_replicas() -> None:
     with loaded(hf, "n300/dp2", max_batch_size=64, max_seq_len=128) as model:
         assert model.plan.slots_per_replica == 32
         compare(run(model, batch, 0, 2), expect(hf, batch, 0, 2), MODEL_PCC)
+
+
+@pytest.mark.parametrize("name", ["n300", "t3k", "galaxy"])
+def test_collectives_are_told_the_links_and_the_topology_that_the_plan_counts(name: str) -> None:
+    hf = make_model(LlamaConfig(vocab_size=203, hidden_size=512, intermediate_size=512, num_hidden_layers=1,
+                                num_attention_heads=8, max_position_embeddings=64))  # fmt: skip
+    seen = []
+
+    def see(op: str, _args: object, kwargs: dict[str, Any], _out: object) -> None:
+        if op.removeprefix("ttnn.") in ("all_reduce", "all_gather", "reduce_scatter"):
+            seen.append((kwargs["cluster_axis"], kwargs["num_links"], kwargs["topology"]))
+
+    with loaded(hf, name, max_batch_size=1, max_seq_len=64, warm_up=False) as model, observed(see):
+        model.prefill([1, 2, 3], 0)
+        model.decode([4], [3])
+        axes = model.mesh.spec.axes
+    assert seen
+    kinds = {"ring": ttnn.Topology.Ring, "line": ttnn.Topology.Linear}
+    assert all((links, topology) == (axes[axis].links, kinds[axes[axis].topology]) for axis, links, topology in seen)
+
+
+def test_a_load_captures_the_decode_step_unless_it_is_told_not_to_warm_up() -> None:
+    hf = make_model(LlamaConfig(vocab_size=203, hidden_size=128, intermediate_size=200, num_hidden_layers=1,
+                                num_attention_heads=4, max_position_embeddings=64))  # fmt: skip
+    logits = []
+    for options in ({}, {"warm_up": False}):
+        with loaded(hf, "n150", max_batch_size=1, max_seq_len=64, **options) as model:
+            assert model.runner.graph.captured == (not options)
+            model.prefill([1, 2, 3], 0)
+            logits.append(model.decode([4], [3]))
+    assert torch.equal(*logits)

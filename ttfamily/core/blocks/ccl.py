@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from ttfamily.core.layout.plan import Plan
     from ttfamily.core.layout.schemes import Phase
-    from ttfamily.core.mesh.boards import Axis
     from ttfamily.core.mesh.mesh import Mesh
 
 Kind = Literal["all_reduce", "reduce_scatter", "all_gather"]
@@ -65,23 +64,11 @@ class Collective:
         if self.devices == 1:
             return x
         along = () if self.kind == "all_reduce" else (WIDTH,)
-        out = getattr(ttnn, self.kind)(x, *along, memory_config=self.memory or x.memory_config(), **self._way)
+        out = getattr(ttnn, self.kind)(
+            x, *along, memory_config=self.memory or x.memory_config(), **way(self.mesh, self.axis or 0)
+        )
         ttnn.deallocate(x)
         return out
-
-    @property
-    def _way(self) -> dict[str, Any]:
-        """The axis, and how its chips are joined: left to itself, ttnn takes a ring for a line."""
-        topology = ttnn.Topology.Ring if self._ring else ttnn.Topology.Linear
-        return {"cluster_axis": self.axis, "num_links": self._along.links, "topology": topology}
-
-    @property
-    def _ring(self) -> bool:
-        return self._along.topology == "ring"
-
-    @property
-    def _along(self) -> Axis:
-        return self.mesh.spec.axes[self.axis or 0]
 
     def warm_up(self, rows: int) -> None:
         """Run it once on ``[1, 1, rows, width]`` zeros, laid out as its input is."""
@@ -98,7 +85,8 @@ class Collective:
             return self.width + self.width * self.devices
         parts = round_up(self.width, TILE * self.devices)  # whole tiles; where that pads, of a padded copy
         copy = 0 if parts == self.width else parts
-        received = parts if self._ring else 2 * parts  # on a line, from each side by itself
+        ring = self.mesh.spec.axes[self.axis or 0].topology == "ring"
+        received = parts if ring else 2 * parts  # on a line, from each side by itself
         return copy + self.width + received + parts // self.devices  # an all-reduce gathers where it received
 
     @property
@@ -107,6 +95,13 @@ class Collective:
         parts = {"all_reduce": (1, 1), "reduce_scatter": (1, self.devices), "all_gather": (self.devices, 1)}
         times, over = parts[self.kind]
         return self.width * times // over
+
+
+def way(mesh: Mesh, axis: int) -> dict[str, Any]:
+    """The arguments of a collective that say how an axis's chips are joined: ttnn by itself takes a ring for a line."""
+    along = mesh.spec.axes[axis]
+    topology = ttnn.Topology.Ring if along.topology == "ring" else ttnn.Topology.Linear
+    return {"cluster_axis": axis, "num_links": along.links, "topology": topology}
 
 
 def warm_up(plan: Plan, collectives: Iterable[Collective]) -> None:
